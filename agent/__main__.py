@@ -1,0 +1,162 @@
+"""fleetmedic-agent: serve, work, check, discover, config."""
+
+import argparse
+import datetime
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent import VERSION, config, frames, local, registry
+from agent.check import Medic
+from agent.config import Config
+from agent.toml_reader import ConfigError
+from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse
+
+EX_USAGE = 64
+EX_DATAERR = 65
+EX_OSERR = 71
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command's exit code: 0, 64 for wrong use, 65 for a bad configuration, 71 where the system refuses."""
+    try:
+        options = _parser().parse_args(arguments)
+    except SystemExit as ended:
+        return EX_USAGE if ended.code else 0
+    os.umask(0o077)
+    try:
+        result: int = options.act(options)
+    except ConfigError as error:
+        print(f"fleetmedic-agent: {error}", file=sys.stderr)
+        return EX_DATAERR
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"fleetmedic-agent: {where}{error.strerror or type(error).__name__}", file=sys.stderr)
+        return EX_OSERR
+    return result
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fleetmedic-agent",
+        description="The agent on a host. Most people need only `fleetmedic`, at their own desk.",
+        epilog="Exit codes: 0 well, 64 wrong use, 65 bad configuration, 71 the system refused.",
+    )
+    parser.add_argument("--version", action="version", version=f"fleetmedic-agent {VERSION}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, act, about in (
+        ("serve", _serve, "the front: gRPC over mutual TLS, for an unprivileged user"),
+        ("work", _work, "the worker: looks and judges, as root where the host is to be seen whole"),
+        ("check", _check, "answer framed requests on standard input (--stdio)"),
+        ("discover", _discover, "print what an agent with this configuration looks at"),
+        ("config", _config, "read the configuration, and print it as it stands"),
+    ):
+        command = commands.add_parser(name, help=about, description=about)
+        command.add_argument(
+            "--config", type=Path, metavar="FILE", help="default: /etc/fleetmedic/agent.toml, if it is there"
+        )
+        command.set_defaults(act=act)
+        if name == "check":
+            command.add_argument(
+                "--stdio", action="store_true", required=True, help="frames on standard input and output"
+            )
+    return parser
+
+
+def _medic(options: argparse.Namespace) -> Medic:
+    rules = registry.load()
+    read = config.load(options.config, rules, os.environ)  # noqa: TID251 - the edge
+    medic = Medic(local.identity(read.name, time.time()), read, rules)
+    local.prepare_folders(medic)
+    return medic
+
+
+def _read(options: argparse.Namespace) -> Config:
+    return config.load(options.config, registry.load(), os.environ)  # noqa: TID251 - the edge
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from agent import server  # noqa: PLC0415 - the only command with grpc
+
+    server.serve(
+        _read(options),
+        lambda: datetime.datetime.now(datetime.UTC),  # noqa: TID251 - the edge
+        lambda port: print(f"fleetmedic-agent: serving on port {port}", flush=True),
+    )
+    return 0
+
+
+def _work(options: argparse.Namespace) -> int:
+    from agent import zygote  # noqa: PLC0415 - only here
+
+    medic = _medic(options)
+    print(f"fleetmedic-agent: working as user {os.geteuid()}", flush=True)
+    zygote.run(medic)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    """Read only by construction: these requests can look and nothing else. A running worker is asked, if it may be."""
+    medic = _medic(options)
+    with socket.socket(socket.AF_UNIX) as worker:
+        through = _connected(worker, medic.config.run / "worker.sock")
+        while (request := frames.read(0, LocalRequest)) is not None:
+            signal.alarm(int(local.budget(request) + 3))
+            if through:
+                frames.write(worker.fileno(), request)
+                _relay(worker)
+                through = False
+            else:
+                for answer in local.answer(medic, request, time.time()):
+                    frames.write(1, answer)
+            signal.alarm(0)
+    return 0
+
+
+def _connected(worker: socket.socket, place: Path) -> bool:
+    worker.settimeout(0.5)
+    try:
+        worker.connect(str(place))
+    except OSError:
+        return False
+    worker.settimeout(None)
+    return True
+
+
+def _relay(worker: socket.socket) -> None:
+    while (answer := frames.read(worker.fileno(), LocalResponse)) is not None:
+        frames.write(1, answer)
+
+
+def _discover(options: argparse.Namespace) -> int:
+    medic = _medic(options)
+    described = local.describe(medic, time.time())
+    for target in described.targets:
+        print(f"{target.probe:<11} {target.service:<16} {target.name}  ({target.origin})")
+    return 0
+
+
+def _config(options: argparse.Namespace) -> int:
+    read = _read(options)
+    print(f"file = {str(read.file) if read.file else 'none: every default'}")
+    for name in ("name", "listen", "state", "run", "front_user", "discover", "sample_seconds", "tls"):
+        print(f"{name} = {getattr(read, name)}")
+    for name in ("postgres", "redis", "http", "tls_endpoints", "dns"):
+        for item in getattr(read, name):
+            place = getattr(item, "value", "") or item.socket or f"{item.host}:{item.port}"
+            print(f"{name}: {item.service} {place} ({item.origin})")
+    for name in ("docker_socket", "docker_expected", "mounts", "probe_allow"):
+        print(f"{name} = {getattr(read, name) or 'none'}")
+    for rule in registry.load():
+        for limit in rule.limits:
+            value, origin = read.limits.get(rule.id, {}).get(limit.name, (limit.value, f"default, {limit.owner}"))
+            print(f"{rule.id}.{limit.name} = {value:g} {limit.unit} ({origin})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Where a request may point probes: only inside probe_allow of agent.toml."""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from urllib.parse import urlsplit
+
+from fleetmedic.v1.snapshot_pb2 import FAILURE_KIND_NOT_LOOKED, Failure, Snapshot, Target
+
+REQUESTED = frozenset({"http", "tls", "dns"})
+# What a name, a host or a URL in a request may consist of: nothing that a terminal, a header or a file would act on.
+PLAIN = re.compile(r"[!-~]{1,2048}")
+
+
+def refuse_outside(allow: Sequence[str], targets: Iterable[Target]) -> tuple[list[Target], list[Snapshot]]:
+    """The targets that may be looked at, and for each other one a snapshot that says why not."""
+    allowed, refused = [], []
+    for target in targets:
+        reason = _refusal(allow, target)
+        if reason:
+            failure = Failure(kind=FAILURE_KIND_NOT_LOOKED, detail=reason)
+            refused.append(Snapshot(target=target, failure=failure))
+        else:
+            allowed.append(target)
+    return allowed, refused
+
+
+def _refusal(allow: Sequence[str], target: Target) -> str:
+    if target.probe not in REQUESTED:
+        return f"a request may not name a {target.probe!r} target"
+    if not all(PLAIN.fullmatch(text) for text in (target.service, target.name)):
+        return "a requested target has characters that no name has"
+    if target.pid or target.socket or target.join_network:
+        return "a requested target may have an address or a URL, nothing else"
+    host, port = _destination(target)
+    if not host:
+        return "a requested target has no address"
+    if any(_covers(entry, host, port) for entry in allow):
+        return ""
+    return f"{host}:{port} is not in probe_allow of this host's agent.toml" if port else f"{host} is not in probe_allow"
+
+
+def _destination(target: Target) -> tuple[str, int]:
+    if target.probe != "http":
+        return target.host, target.port
+    try:
+        parts = urlsplit(target.url)
+        port = parts.port
+    except ValueError:
+        return "", 0
+    if parts.scheme not in ("http", "https"):
+        return "", 0
+    return parts.hostname or "", port or (443 if parts.scheme == "https" else 80)
+
+
+def _covers(entry: str, host: str, port: int) -> bool:
+    if "/" in entry:
+        try:
+            return ipaddress.ip_address(host) in ipaddress.ip_network(entry)
+        except ValueError:
+            return False
+    name, colon, only = entry.rpartition(":") if re.search(r":\d+$", entry) else (entry, "", "")
+    return fnmatchcase(host.lower(), (name or entry).lower()) and (not colon or int(only) == port)

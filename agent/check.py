@@ -1,0 +1,218 @@
+"""One check: choose rules, let their probes look in jobs, judge, and answer in at most two messages."""
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent import boundary, budgets, discovery, probes, registry
+from agent.allowed import refuse_outside
+from agent.config import Config
+from agent.jobs import Crew
+from agent.recorder import BAD, Recorder
+from agent.registry import Rule
+from agent.rule import Limits, Seen, finding
+from fleetmedic.v1.agent_pb2 import (
+    SNAPSHOT_POLICY_ALWAYS,
+    SNAPSHOT_POLICY_BAD,
+    CheckRequest,
+    CheckResponse,
+    Clock,
+    Identity,
+)
+from fleetmedic.v1.finding_pb2 import STATUS_ERROR, STATUS_SKIPPED, Finding, Subject
+from fleetmedic.v1.snapshot_pb2 import (
+    FAILURE_KIND_CRASHED,
+    FAILURE_KIND_NEEDS_RIGHT,
+    FAILURE_KIND_NOT_LOOKED,
+    DiscoverySnapshot,
+    Snapshot,
+    Target,
+)
+
+RATE_WINDOW = 300.0
+PATTERN = re.compile(r"[A-Za-z0-9*?\[\]!-]{1,64}")
+SERVICE = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
+MOST_PATTERNS = 64
+MOST_TARGETS = 64
+
+
+class BadRequest(Exception):
+    """The request itself is wrong; one line for the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Medic:
+    """What a check works with: who this agent is, its configuration and its rules."""
+
+    identity: Identity
+    config: Config
+    rules: tuple[Rule, ...]
+
+    @property
+    def locks(self) -> Path:
+        return self.config.run / "jobs"
+
+
+@dataclass(slots=True)
+class _Run:
+    """A check under way."""
+
+    rules: tuple[Rule, ...]
+    limits: Mapping[str, Limits]
+    snapshots: list[Snapshot] = field(default_factory=list)
+    sent: set[tuple[str, str, str, str]] = field(default_factory=set)
+
+
+def check(medic: Medic, request: CheckRequest, received: float) -> Iterator[CheckResponse]:
+    """Answers a request in one or two messages. BadRequest before the first, never after. `received`: epoch seconds."""
+    began = time.monotonic()
+    end = began + _budget(request)
+    run = _prepare(medic, request)
+    crew = Crew(medic.locks)
+    found = discovery.run(medic.config, medic.locks)
+    _look(medic, request, run, crew, found)
+    run.snapshots += crew.finished(min(began + budgets.EARLY_ANSWER, end))
+    sequence = 1
+    early = _judge(medic, run, time.time(), complete=False) if crew.busy else []
+    if early:
+        yield _answer(medic, request, sequence, received, early)
+        sequence += 1
+    run.snapshots += crew.finished(end)
+    run.snapshots += crew.abandon()
+    findings = _judge(medic, run, time.time(), complete=True)
+    made = _answer(medic, request, sequence, received if sequence == 1 else None, findings)
+    made.last = True
+    made.snapshots.extend(_kept(run, request, bad=bool(early) or any(item.status in BAD for item in findings)))
+    made.clock.answered_time.GetCurrentTime()
+    yield made
+
+
+def _budget(request: CheckRequest) -> float:
+    asked = request.budget.ToTimedelta().total_seconds() if request.HasField("budget") else budgets.CHECK
+    if not 0 < asked <= budgets.LONGEST_CALL:
+        raise BadRequest(f"a budget of {asked:g} s is outside 0 to {budgets.LONGEST_CALL:g} s")
+    return max(0.1, asked - budgets.ANSWER_MARGIN)
+
+
+def _prepare(medic: Medic, request: CheckRequest) -> _Run:
+    for pattern in (*request.include, *request.exclude):
+        if not PATTERN.fullmatch(pattern):
+            raise BadRequest(f"{pattern!r} is no pattern of check ids")
+    if len(request.include) + len(request.exclude) > MOST_PATTERNS or len(request.targets) > MOST_TARGETS:
+        raise BadRequest(f"more than {MOST_PATTERNS} patterns or {MOST_TARGETS} targets")
+    if not all(SERVICE.fullmatch(service) for service in request.services):
+        raise BadRequest("a service's name has control characters, or more than 128")
+    try:
+        rules = registry.select(medic.rules, request.include, request.exclude)
+    except registry.UnknownRule as error:
+        raise BadRequest(str(error)) from error
+    return _Run(rules, {rule.id: _limits(rule, medic.config, request) for rule in rules})
+
+
+def _limits(rule: Rule, config: Config, request: CheckRequest) -> Limits:
+    changed = dict(config.limits.get(rule.id, {}))
+    for limit in request.limits:
+        if limit.rule == rule.id:
+            if limit.name not in {known.name for known in rule.limits}:
+                raise BadRequest(f"{rule.id} has no limit {limit.name!r} ({limit.origin})")
+            changed[limit.name] = (limit.value, limit.origin or "request")
+    return Limits(changed)
+
+
+def _look(medic: Medic, request: CheckRequest, run: _Run, crew: Crew, found: DiscoverySnapshot) -> None:
+    """Sends a job to each target that some chosen rule needs; what can't be looked at is kept as a failure."""
+    needed = {probe for rule in run.rules for probe in rule.needs}
+    allowed, refused = refuse_outside(medic.config.probe_allow, request.targets)
+    unseen = (*refused, *found.blind, *discovery.nothing_here(found, request.targets))
+    run.snapshots += [item for item in unseen if item.target.probe in needed and _asked_for(request, item.target)]
+    for target in (*found.targets, *allowed):
+        if target.probe in needed and _asked_for(request, target):
+            crew.add([probes.work(target, medic.config)])
+
+
+def _asked_for(request: CheckRequest, target: Target) -> bool:
+    return not request.services or target.service in request.services
+
+
+def _judge(medic: Medic, run: _Run, now: float, *, complete: bool) -> list[Finding]:
+    """New findings; before the check is complete, only the bad ones."""
+    recorder = Recorder(medic.config.state)
+    for snapshot in run.snapshots:
+        if not snapshot.earlier and probes.counters(snapshot):
+            snapshot.earlier.extend(recorder.earlier(snapshot, now, RATE_WINDOW))
+    made = [item for rule in run.rules for item in _apply(rule, run, now)]
+    new = [item for item in made if _key(item) not in run.sent and (complete or item.status in BAD)]
+    run.sent.update(_key(item) for item in new)
+    recorder.date(new, now)
+    if complete:
+        recorder.keep([(snapshot, probes.counters(snapshot)) for snapshot in run.snapshots], now)
+    return new
+
+
+def _key(item: Finding) -> tuple[str, str, str, str]:
+    return item.id, item.subject.service, item.subject.kind, item.subject.name
+
+
+def _apply(rule: Rule, run: _Run, now: float) -> list[Finding]:
+    answered: dict[str, list[Snapshot]] = {probe: [] for probe in rule.needs}
+    made: list[Finding] = []
+    for snapshot in run.snapshots:
+        if snapshot.target.probe not in answered:
+            continue
+        if snapshot.HasField("failure"):
+            made.append(_unanswered(rule, run, snapshot))
+        else:
+            answered[snapshot.target.probe].append(snapshot)
+    seen = Seen(answered, now)
+    made += boundary.contain(lambda: list(rule.judge(seen, run.limits[rule.id])), lambda error: [_broken(rule, error)])
+    for item in made:
+        item.id = rule.id
+    return made
+
+
+def _broken(rule: Rule, error: Exception) -> Finding:
+    reason = f"this rule failed: {boundary.where(error)}"
+    return Finding(status=STATUS_ERROR, subject=Subject(service="fleetmedic", kind="rule", name=rule.id), reason=reason)
+
+
+def _unanswered(rule: Rule, run: _Run, snapshot: Snapshot) -> Finding:
+    """What a rule says of a target its probe brought nothing from: never ok."""
+    failure = snapshot.failure
+    target = snapshot.target
+    if failure.kind in (FAILURE_KIND_NEEDS_RIGHT, FAILURE_KIND_NOT_LOOKED):
+        status, summary = STATUS_SKIPPED, f"skipped: {failure.detail}"
+    elif rule.unanswered is not None:
+        status = STATUS_ERROR if failure.kind == FAILURE_KIND_CRASHED else rule.unanswered
+        summary = f"could not look at {target.name}: {failure.detail}"
+    elif owner := registry.owner(run.rules, target.probe):
+        status, summary = STATUS_SKIPPED, f"skipped: no {target.probe} snapshot, see {owner.id}"
+    else:
+        status, summary = STATUS_ERROR, f"could not look at {target.name}: {failure.detail}"
+    made = finding(status, target, summary)
+    made.reason = failure.detail
+    return made
+
+
+def _answer(
+    medic: Medic, request: CheckRequest, sequence: int, received: float | None, findings: Iterable[Finding]
+) -> CheckResponse:
+    """A message; the first of an answer carries identity and clock, so that no Describe is needed before it."""
+    made = CheckResponse(request_id=request.request_id, sequence=sequence, findings=findings)
+    if received is not None:
+        made.agent.CopyFrom(medic.identity)
+        made.clock.CopyFrom(clock(received))
+    return made
+
+
+def clock(received: float) -> Clock:
+    made = Clock()
+    made.received_time.FromNanoseconds(int(received * 1e9))
+    made.answered_time.GetCurrentTime()
+    return made
+
+
+def _kept(run: _Run, request: CheckRequest, *, bad: bool) -> list[Snapshot]:
+    always = request.snapshots == SNAPSHOT_POLICY_ALWAYS
+    return run.snapshots if always or (bad and request.snapshots == SNAPSHOT_POLICY_BAD) else []

@@ -1,0 +1,277 @@
+"""What agent.toml says: names, files, logins by reference, targets and limits."""
+
+import ipaddress
+import os
+import re
+import socket
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+from agent.registry import Rule
+from agent.toml_reader import ConfigError, Table, read
+
+DEFAULT_FILE = Path("/etc/fleetmedic/agent.toml")
+DEFAULT_PORT = 7443
+HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    certificate: Path
+    key: Path
+    client_ca: Path
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresLogin:
+    """How to log in to one server: at `socket` (a directory) or `host`, with a password from a file."""
+
+    service: str
+    host: str
+    port: int
+    socket: str
+    user: str
+    dbname: str
+    password_file: Path | None
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class RedisLogin:
+    service: str
+    host: str
+    port: int
+    socket: str
+    user: str
+    password_file: Path | None
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A TLS endpoint, a DNS name or a URL that is to be looked at."""
+
+    service: str
+    value: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The agent's configuration, whole; an empty file gives this with every default."""
+
+    file: Path | None
+    name: str
+    state: Path
+    run: Path
+    listen: str = f"0.0.0.0:{DEFAULT_PORT}"
+    tls: TlsFiles | None = None
+    front_user: str = ""
+    discover: bool = True
+    sample_seconds: float = 30.0
+    postgres: tuple[PostgresLogin, ...] = ()
+    redis: tuple[RedisLogin, ...] = ()
+    docker_socket: str = ""
+    docker_expected: tuple[str, ...] = ()
+    http: tuple[Named, ...] = ()
+    tls_endpoints: tuple[Named, ...] = ()
+    dns: tuple[Named, ...] = ()
+    mounts: tuple[str, ...] = ()
+    probe_allow: tuple[str, ...] = ()
+    limits: Mapping[str, Mapping[str, tuple[float, str]]] = field(default_factory=dict)
+
+    def secrets(self) -> tuple[str, ...]:
+        """The values this agent holds itself, which no job may let out."""
+        files = [login.password_file for login in self.postgres] + [login.password_file for login in self.redis]
+        return tuple(filter(None, map(secret, files)))
+
+
+def default_folders(environment: Mapping[str, str], uid: int) -> tuple[Path, Path]:
+    """Where state and sockets live: the system's places for root, the user's own otherwise."""
+    if uid == 0:
+        return Path("/var/lib/fleetmedic/agent"), Path("/run/fleetmedic")
+    home = Path(environment.get("HOME", "/nonexistent"))
+    state = Path(environment.get("XDG_STATE_HOME") or home / ".local/state") / "fleetmedic/agent"
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    return state, Path(runtime) / "fleetmedic" if runtime else state / "run"
+
+
+def load(file: Path | None, rules: tuple[Rule, ...], environment: Mapping[str, str]) -> Config:
+    """Reads a file, or gives the defaults. ConfigError names the file, line and field."""
+    state, run = default_folders(environment, os.geteuid())
+    if file is None:
+        file = DEFAULT_FILE if DEFAULT_FILE.exists() else None
+    if file is None:
+        return Config(None, socket.gethostname(), state, run)
+    return _config(read(file, _text(file)), rules, state, run)
+
+
+def _text(file: Path) -> str:
+    try:
+        about = file.stat()
+        text = file.read_text()
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: is not UTF-8 text") from error
+    if os.geteuid() == 0 and (about.st_uid != 0 or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+        raise ConfigError(f"{file}: must belong to root and be writable by root alone: chown root, chmod 0644")
+    return text
+
+
+def _config(top: Table, rules: tuple[Rule, ...], state: Path, run: Path) -> Config:
+    docker = top.table("docker")
+    sampler = top.table("sampler")
+    made = Config(
+        file=top.file,
+        name=_name(top),
+        listen=_listen(top),
+        state=Path(top.text_of("state", str(state))),
+        run=Path(top.text_of("run", str(run))),
+        tls=_tls(top.table("tls")),
+        front_user=top.text_of("front_user"),
+        discover=top.flag("discover", default=True),
+        sample_seconds=sampler.number("seconds", 30.0),
+        postgres=tuple(_postgres(table) for table in top.tables("postgres")),
+        redis=tuple(_redis(table) for table in top.tables("redis")),
+        docker_socket=docker.text_of("socket"),
+        docker_expected=docker.texts("expected"),
+        http=tuple(_named(table, "url") for table in top.tables("http")),
+        tls_endpoints=tuple(_named(table, "address") for table in top.tables("tls_endpoint")),
+        dns=tuple(_named(table, "name") for table in top.tables("dns")),
+        mounts=top.texts("mounts"),
+        probe_allow=_allow(top),
+        limits=_limits(top.table("limits"), rules),
+    )
+    for table in (docker, sampler, top):
+        table.end()
+    if made.sample_seconds < 1:
+        raise sampler.refuse("seconds", "must be at least 1")
+    return made
+
+
+def _name(top: Table) -> str:
+    name = top.text_of("name", socket.gethostname())
+    if not HOST_NAME.fullmatch(name):
+        raise top.refuse("name", f"{name!r} is no host name: letters, digits, dots, hyphens and underscores")
+    return name
+
+
+def _listen(top: Table) -> str:
+    listen = top.text_of("listen", f"0.0.0.0:{DEFAULT_PORT}")
+    host, _, port = listen.rpartition(":")
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError as error:
+        raise top.refuse("listen", f"{listen!r} must be ADDRESS:PORT, such as 0.0.0.0:{DEFAULT_PORT}") from error
+    if not port.isdigit() or int(port) > 65535:
+        raise top.refuse("listen", f"{port!r} is no port")
+    return listen
+
+
+def _tls(table: Table) -> TlsFiles | None:
+    if not table.values:
+        return None
+    paths = {key: table.text_of(key) for key in ("certificate", "key", "client_ca")}
+    table.end()
+    for key, value in paths.items():
+        if not value:
+            raise table.refuse(key, "is missing; [tls] needs certificate, key and client_ca")
+    return TlsFiles(Path(paths["certificate"]), Path(paths["key"]), Path(paths["client_ca"]))
+
+
+def _postgres(table: Table) -> PostgresLogin:
+    made = PostgresLogin(
+        service=table.text_of("service", "postgres"),
+        host=table.text_of("host"),
+        port=table.integer("port", 5432, 1, 65535),
+        socket=table.text_of("socket"),
+        user=table.text_of("user", "fleetmedic"),
+        dbname=table.text_of("dbname", "postgres"),
+        password_file=_file(table, "password_file"),
+        origin=f"{table.file.name}:{table.line('')}",
+    )
+    table.end()
+    if bool(made.host) == bool(made.socket):
+        raise table.refuse("host", "give either host or socket (the directory of .s.PGSQL.PORT)")
+    return made
+
+
+def _redis(table: Table) -> RedisLogin:
+    made = RedisLogin(
+        service=table.text_of("service", "redis"),
+        host=table.text_of("host"),
+        port=table.integer("port", 6379, 1, 65535),
+        socket=table.text_of("socket"),
+        user=table.text_of("user"),
+        password_file=_file(table, "password_file"),
+        origin=f"{table.file.name}:{table.line('')}",
+    )
+    table.end()
+    if bool(made.host) == bool(made.socket):
+        raise table.refuse("host", "give either host or socket")
+    return made
+
+
+def _file(table: Table, key: str) -> Path | None:
+    """A file with a secret in it: named here, read only when it is used, refused where others may read it."""
+    value = table.text_of(key)
+    if not value:
+        return None
+    path = Path(value)
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise table.refuse(key, f"{value}: {error.strerror}") from error
+    if about.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise table.refuse(key, f"{value} may be read by others: chmod 0600 it")
+    return path
+
+
+def secret(path: Path | None) -> str:
+    """The first line of a secret's file; empty for None."""
+    return path.read_text().partition("\n")[0] if path else ""
+
+
+def _named(table: Table, key: str) -> Named:
+    value = table.text_of(key)
+    made = Named(table.text_of("service", table.path[0]), value, f"{table.file.name}:{table.line('')}")
+    table.end()
+    if not value:
+        raise table.refuse(key, "is missing")
+    if key == "url" and not re.match(r"https?://[^/]", value):
+        raise table.refuse(key, f"{value!r} must begin with http:// or https:// and name a host")
+    if key == "address" and not re.fullmatch(r"(.+):([0-9]{1,5})", value):
+        raise table.refuse(key, f"{value!r} must be HOST:PORT")
+    return made
+
+
+def _allow(top: Table) -> tuple[str, ...]:
+    """Where a request may point HTTP, TLS and DNS probes: networks, host patterns, either with :PORT."""
+    entries = top.texts("probe_allow")
+    for entry in entries:
+        if "/" in entry:
+            try:
+                ipaddress.ip_network(entry)
+            except ValueError as error:
+                raise top.refuse("probe_allow", f"{entry!r} is no network, such as 10.0.0.0/8") from error
+    return entries
+
+
+def _limits(table: Table, rules: tuple[Rule, ...]) -> Mapping[str, Mapping[str, tuple[float, str]]]:
+    known = {rule.id: {limit.name for limit in rule.limits} for rule in rules}
+    made: dict[str, dict[str, tuple[float, str]]] = {}
+    for rule_id in table.values:
+        if rule_id not in known:
+            close = get_close_matches(rule_id, known, n=1)
+            raise table.refuse(rule_id, "is no check" + (f"; did you mean {close[0]}?" if close else ""))
+        inner = table.table(rule_id)
+        made[rule_id] = {}
+        for name in inner.values:
+            if name not in known[rule_id]:
+                raise inner.refuse(name, f"{rule_id} has no such limit; it has {', '.join(sorted(known[rule_id]))}")
+            made[rule_id][name] = (inner.number(name, 0), f"{table.file.name}:{inner.line(name)}")
+    return made

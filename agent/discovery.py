@@ -1,0 +1,247 @@
+"""What there is to look at on this host, found without configuration; in a job, for /proc can lead to a hung mount."""
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from agent import budgets, mounts, procfs, redact
+from agent.config import Config, Named, PostgresLogin, RedisLogin
+from agent.engine import Engine, EngineError
+from agent.jobs import Crew, Work
+from agent.procfs import Listener, Process
+from fleetmedic.v1.snapshot_pb2 import (
+    FAILURE_KIND_NEEDS_RIGHT,
+    FAILURE_KIND_NOT_LOOKED,
+    DiscoverySnapshot,
+    Failure,
+    FailureKind,
+    Snapshot,
+    Target,
+)
+
+REDIS_NAMES = frozenset({"redis-server", "valkey-server", "keydb-server"})
+POSTGRES_NAMES = frozenset({"postgres", "postmaster"})
+DOCKER_SOCKET = "/var/run/docker.sock"
+DOCKER_FLAG = re.compile(r"(?:-H|--host)[= ]unix://(\S+)")
+POSTGRES_SOCKET = re.compile(r"(/.*)/\.s\.PGSQL\.(\d+)")
+# What Redis writes over its command line: redis-server 127.0.0.1:6379, or unixsocket:/path.
+REDIS_TITLE = re.compile(r"(?:^|\s)(?:(\*|[0-9a-fA-F.:\[\]]*):(\d+)|unixsocket:(\S+))(?:\s|$)")
+NOTHING_HERE: Mapping[str, str] = {
+    "postgres": "no PostgreSQL found",
+    "redis": "no Redis found",
+    "docker": "no Docker engine found",
+    "tls": "no TLS listener found (a port that ends in 443), and none is named",
+    "dns": "no name to resolve: agent.toml has no [[dns]], the inventory no fleetmedic_dns",
+    "http": "no URL to ask: agent.toml has no [[http]], the inventory no fleetmedic_http",
+}
+
+
+def run(config: Config, locks: Path) -> DiscoverySnapshot:
+    """What agent.toml names and, unless it says `discover = false`, what is found. Bounded; never raises for a host."""
+    made = DiscoverySnapshot(targets=_named(config))
+    made.targets.add(probe="memory", service="host", name="memory", origin="discovered")
+    if config.discover:
+        _add_found(made, config, locks)
+    return made
+
+
+def _add_found(made: DiscoverySnapshot, config: Config, locks: Path) -> None:
+    crew = Crew(locks)
+    target = Target(probe="discovery", name="this host")
+    crew.add([Work(target, lambda _: Snapshot(discovery=_discover(config)), budgets.DISCOVERY_KILL)])
+    (snapshot,) = crew.finished(time.monotonic() + budgets.DISCOVERY_KILL + 1)
+    if snapshot.HasField("failure"):
+        detail = f"discovery: {snapshot.failure.detail}"
+        made.blind.extend(_blind(probe, snapshot.failure.kind, detail) for probe in (*NOTHING_HERE, "filesystem"))
+        return
+    named = {_place(target) for target in made.targets}
+    made.targets.extend(target for target in snapshot.discovery.targets if _place(target) not in named)
+    made.blind.extend(snapshot.discovery.blind)
+
+
+def nothing_here(found: DiscoverySnapshot, requested: Iterable[Target]) -> list[Snapshot]:
+    """For each kind of which there is neither a target nor a blind spot: a snapshot that says so."""
+    looked = {target.probe for target in (*found.targets, *requested)} | {spot.target.probe for spot in found.blind}
+    return [
+        _blind(probe, FAILURE_KIND_NOT_LOOKED, reason) for probe, reason in NOTHING_HERE.items() if probe not in looked
+    ]
+
+
+def _blind(probe: str, kind: "FailureKind.ValueType", detail: str, service: str = "", name: str = "") -> Snapshot:
+    target = Target(probe=probe, service=service or probe, name=name or "this host")
+    return Snapshot(target=target, failure=Failure(kind=kind, detail=detail))
+
+
+def _place(target: Target) -> tuple[str, str, int, str]:
+    """Where a target is, whatever it is called: one that is named is not found a second time."""
+    return target.probe, target.host, target.port, target.socket
+
+
+def _named(config: Config) -> Iterator[Target]:
+    for login in config.postgres:
+        yield _login_target("postgres", login)
+    for entry in config.redis:
+        yield _login_target("redis", entry)
+    for item in config.http:
+        yield Target(
+            probe="http", service=item.service, name=redact.url(item.value), url=item.value, origin=item.origin
+        )
+    for item in config.tls_endpoints:
+        host, _, port = item.value.rpartition(":")
+        yield _address_target("tls", item, host.strip("[]"), int(port))
+    for item in config.dns:
+        yield _address_target("dns", item, item.value, 0)
+
+
+def _login_target(probe: str, login: PostgresLogin | RedisLogin) -> Target:
+    return Target(
+        probe=probe,
+        service=login.service,
+        name=login.socket or f"{login.host}:{login.port}",
+        host=login.host,
+        port=login.port,
+        socket=login.socket,
+        origin=login.origin,
+    )
+
+
+def _address_target(probe: str, item: Named, host: str, port: int) -> Target:
+    return Target(probe=probe, service=item.service, name=item.value, host=host, port=port, origin=item.origin)
+
+
+def _discover(config: Config) -> DiscoverySnapshot:
+    made = DiscoverySnapshot()
+    everybody = {process.pid: process for process in procfs.processes()}
+    socket = _docker_socket(config, everybody.values())
+    if socket:
+        made.targets.add(probe="docker", service="docker", name=socket, socket=socket, origin="discovered")
+    names = _container_names(socket)
+    for process in everybody.values():
+        parent = everybody.get(process.parent)
+        if process.name in POSTGRES_NAMES and (parent is None or parent.name not in POSTGRES_NAMES):
+            _add(made, "postgres", process, names, _postgres_address)
+        elif process.name in REDIS_NAMES:
+            _add(made, "redis", process, names, _redis_address)
+    own_port = int(config.listen.rpartition(":")[2])
+    for listener in _tls_listeners(own_port):
+        name = f"{listener.host}:{listener.port}"
+        host = procfs.reachable(listener.host)
+        made.targets.add(probe="tls", service="tls", name=name, host=host, port=listener.port, origin="discovered")
+    for mount in mounts.real(mounts.read(mounts.MOUNTINFO.read_text()), config.mounts):
+        made.targets.add(probe="filesystem", service="host", name=mount.point, socket=mount.device, origin="discovered")
+    return made
+
+
+def _docker_socket(config: Config, everybody: Iterable[Process]) -> str:
+    if config.docker_socket:
+        return config.docker_socket
+    for process in everybody:
+        if process.name == "dockerd" and (found := DOCKER_FLAG.search(procfs.title(process.pid))):
+            return found[1]
+    return DOCKER_SOCKET if Path(DOCKER_SOCKET).exists() else ""
+
+
+def _container_names(socket: str) -> Mapping[str, str]:
+    """Service names by container id: compose's label, else the container's name; none where the engine is silent."""
+    if not socket:
+        return {}
+    names = {}
+    with suppress(OSError, EngineError):
+        for item in Engine(socket, budgets.DISCOVERY_DOCKER_SOCKET).containers():
+            names[str(item.get("Id"))] = service_name(item)
+    return names
+
+
+def service_name(container: Mapping[str, object]) -> str:
+    """What a container is called in findings, from its row of /containers/json."""
+    labels = container.get("Labels")
+    label = labels.get("com.docker.compose.service") if isinstance(labels, dict) else None
+    listed = container.get("Names")
+    return str(label or (listed[0] if isinstance(listed, list) and listed else "")).lstrip("/")
+
+
+def _add(
+    made: DiscoverySnapshot,
+    probe: str,
+    process: Process,
+    names: Mapping[str, str],
+    address: Callable[[Process], Target | None],
+) -> None:
+    container = procfs.container_id(process.pid)
+    service = names.get(container, container[:12]) or probe
+    try:
+        target = address(process)
+    except PermissionError:
+        target = None
+    if target is None:
+        detail = f"needs root to look into process {process.pid} ({process.name})"
+        made.blind.append(_blind(probe, FAILURE_KIND_NEEDS_RIGHT, detail, service, f"process {process.pid}"))
+        return
+    target.probe, target.service, target.origin = probe, service, "discovered"
+    target.pid, target.pid_start_ticks, target.container_id = process.pid, process.start_ticks, container
+    if not target.socket:
+        target.join_network = procfs.namespace(process.pid, "net") != procfs.namespace("self", "net")
+    place = target.socket.removeprefix(f"/proc/{process.pid}/root") or f"{target.host}:{target.port}"
+    target.name = f"{place} in {service}" if container else place
+    made.targets.append(target)
+
+
+def _postgres_address(process: Process) -> Target | None:
+    """By what the server listens on (root, or the same user); else by the sockets everybody can see."""
+    found = _own_listeners(process)
+    if found is None:
+        if procfs.container_id(process.pid):
+            return None
+        found = [item for item in procfs.listeners(process.pid) if POSTGRES_SOCKET.fullmatch(item.path)]
+    sockets = [match for item in found if (match := POSTGRES_SOCKET.fullmatch(item.path))]
+    if sockets:
+        return Target(socket=_seen_from_here(process, sockets[0][1]), port=int(sockets[0][2]))
+    return _first_tcp(found)
+
+
+def _redis_address(process: Process) -> Target | None:
+    found = _own_listeners(process)
+    if found is None:
+        title = REDIS_TITLE.search(procfs.title(process.pid))
+        if title is None or procfs.container_id(process.pid):
+            return None
+        found = [Listener(path=title[3])] if title[3] else [Listener(host=_titled(title[1]), port=int(title[2]))]
+    tcp = _first_tcp(found)
+    if tcp is not None:
+        return tcp
+    paths = [item.path for item in found if item.path]
+    return Target(socket=_seen_from_here(process, paths[0])) if paths else None
+
+
+def _titled(host: str) -> str:
+    return "127.0.0.1" if host in ("", "*") else procfs.reachable(host.strip("[]"))
+
+
+def _own_listeners(process: Process) -> list[Listener] | None:
+    try:
+        return procfs.listeners(process.pid, procfs.socket_inodes(process.pid))
+    except PermissionError:
+        return None
+
+
+def _first_tcp(found: Iterable[Listener]) -> Target | None:
+    """A port to dial, IPv4 before IPv6."""
+    tcp = sorted((item for item in found if item.port), key=lambda item: (":" in item.host, item.port))
+    return Target(host=procfs.reachable(tcp[0].host), port=tcp[0].port) if tcp else None
+
+
+def _seen_from_here(process: Process, path: str) -> str:
+    """A path of the process's mount namespace as this one reaches it: UNIX sockets go by path, not by network."""
+    if procfs.namespace(process.pid, "mnt") in ("", procfs.namespace("self", "mnt")):
+        return path
+    return f"/proc/{process.pid}/root{path}"
+
+
+def _tls_listeners(own_port: int) -> Iterator[Listener]:
+    seen = set()
+    for listener in procfs.listeners("self"):
+        if listener.port % 1000 == 443 and listener.port != own_port and listener.port not in seen:
+            seen.add(listener.port)
+            yield listener

@@ -1,0 +1,86 @@
+"""Requests that come in as frames: from the front over the worker's socket, or over standard input."""
+
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent import VERSION, boundary, budgets, check, discovery, jobs
+from agent.check import BadRequest, Medic
+from fleetmedic.v1.agent_pb2 import DescribeResponse, Identity, RuleTitle
+from fleetmedic.v1.local_pb2 import (
+    REFUSAL_KIND_INTERNAL,
+    REFUSAL_KIND_INVALID,
+    LocalRequest,
+    LocalResponse,
+    Refusal,
+    RefusalKind,
+)
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def identity(name: str, started: float) -> Identity:
+    made = Identity(name=name, version=VERSION, boot_id=BOOT_ID.read_text().strip())
+    made.started_time.FromMilliseconds(int(started * 1000))
+    return made
+
+
+def budget(request: LocalRequest) -> float:
+    """How long the answer may take, in seconds; 0 for none given."""
+    asked = request.check.budget.ToTimedelta().total_seconds()
+    return min(asked, budgets.LONGEST_CALL) if asked > 0 else budgets.CHECK
+
+
+def answer(medic: Medic, request: LocalRequest, received: float) -> Iterator[LocalResponse]:
+    """The answers to one request; the last is a Refusal where it can't be carried out. `received`: epoch seconds."""
+    answers = _answers(medic, request, received)
+    while True:
+        made = boundary.contain(lambda: next(answers, None), _failure)
+        if made is None:
+            return
+        yield made
+        if made.HasField("refusal"):
+            return
+
+
+def _failure(error: Exception) -> LocalResponse:
+    if isinstance(error, BadRequest):
+        return _refusal(REFUSAL_KIND_INVALID, str(error))
+    return _refusal(REFUSAL_KIND_INTERNAL, f"the agent failed: {boundary.where(error)}")
+
+
+def _refusal(kind: "RefusalKind.ValueType", reason: str) -> LocalResponse:
+    return LocalResponse(refusal=Refusal(kind=kind, reason=reason))
+
+
+def _answers(medic: Medic, request: LocalRequest, received: float) -> Iterator[LocalResponse]:
+    if request.HasField("check"):
+        for message in check.check(medic, request.check, received):
+            yield LocalResponse(check=message)
+    elif request.HasField("describe"):
+        yield LocalResponse(describe=describe(medic, received))
+    else:
+        yield _refusal(REFUSAL_KIND_INVALID, "this agent does not know that request; is the caller newer?")
+
+
+def describe(medic: Medic, received: float) -> DescribeResponse:
+    """Who is here, its rules, and what discovery finds."""
+    found = discovery.run(medic.config, medic.locks)
+    made = DescribeResponse(
+        agent=medic.identity,
+        role="observer",
+        rules=[RuleTitle(id=rule.id, title=rule.title) for rule in medic.rules],
+        targets=[jobs.shown(target) for target in found.targets],
+        kernel=platform.release(),
+    )
+    made.clock.CopyFrom(check.clock(received))
+    return made
+
+
+def prepare_folders(medic: Medic) -> None:
+    """State and run folders, for this user alone. OSError where they can't be made."""
+    for folder in (medic.config.state, medic.config.run, medic.locks):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if os.geteuid() == 0 and medic.config.front_user:
+        medic.config.run.chmod(0o755)

@@ -1,0 +1,141 @@
+"""One GET of a health URL, phase by phase: resolve, connect, tls, processing, transfer."""
+
+import http.client
+import json
+import socket
+import ssl
+import time
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from google.protobuf.duration_pb2 import Duration
+
+from agent import VERSION, budgets, redact
+from agent.config import Config
+from fleetmedic.v1.snapshot_pb2 import HttpSnapshot, Snapshot, Target
+
+LARGEST_BODY = 64 * 1024
+MOST_CHECKS = 50
+LONGEST_SAID = 200
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+def collect(target: Target, config: Config) -> Snapshot:
+    """A redirect within the host is followed once, one to elsewhere never."""
+    del config
+    made = _get(target.url)
+    if made.redirected_to and _same_host(target.url, made.redirected_to):
+        first = made.redirected_to
+        made = _get(first)
+        made.redirected_to = made.redirected_to or first
+    made.redirected_to = redact.url(made.redirected_to)
+    return Snapshot(http=made)
+
+
+def _same_host(one: str, other: str) -> bool:
+    return urlsplit(one).hostname == urlsplit(other).hostname
+
+
+def _get(url: str) -> HttpSnapshot:
+    made = HttpSnapshot(phase="resolve")
+    try:
+        _exchange(urlsplit(url), url, made)
+    except socket.gaierror as error:
+        made.error_class, made.error_text = "dns", error.strerror or "no address"
+    except ssl.SSLCertVerificationError as error:
+        made.error_class, made.error_text = "certificate", error.verify_message
+    except ssl.SSLError as error:
+        made.error_class, made.error_text = "tls", (error.reason or "handshake failed").replace("_", " ").lower()
+    except TimeoutError:
+        made.error_class, made.error_text = "timeout", f"no answer in {budgets.HTTP_REQUEST:g} s"
+    except ConnectionRefusedError:
+        made.error_class, made.error_text = "refused", "connection refused"
+    except http.client.HTTPException as error:
+        made.error_class, made.error_text = "no-http", type(error).__name__
+    except OSError as error:
+        made.error_class, made.error_text = "cut", error.strerror or type(error).__name__
+    return made
+
+
+def _exchange(parts: SplitResult, url: str, made: HttpSnapshot) -> None:
+    deadline = time.monotonic() + budgets.HTTP_REQUEST
+    secure = parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    host = parts.hostname or ""
+
+    def left() -> float:
+        seconds = deadline - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError
+        return seconds
+
+    began = time.monotonic()
+    address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    began = _ended(made, "resolve", began)
+    with socket.socket(address[0], socket.SOCK_STREAM) as plain:
+        made.phase = "connect"
+        plain.settimeout(left())
+        plain.connect(address[4])
+        began = _ended(made, "connect", began)
+        connection = http.client.HTTPConnection(host, port)
+        connection.sock = plain
+        if secure:
+            made.phase = "tls"
+            plain.settimeout(left())
+            # Certificates are the TLS rules' matter: this one asks whether the service answers.
+            connection.sock = _unverified().wrap_socket(plain, server_hostname=host)
+            began = _ended(made, "tls", began)
+        made.phase = "processing"
+        connection.sock.settimeout(left())
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request("GET", path, headers={"User-Agent": f"fleetmedic/{VERSION}", "Accept": "*/*"})
+        answer = connection.getresponse()
+        began = _ended(made, "processing", began)
+        made.phase = "transfer"
+        body = answer.read(LARGEST_BODY)
+        _ended(made, "transfer", began)
+        connection.close()
+    _read(answer, body, url, made)
+
+
+def _ended(made: HttpSnapshot, phase: str, began: float) -> float:
+    now = time.monotonic()
+    took: Duration = getattr(made, phase)
+    took.FromNanoseconds(int((now - began) * 1e9))
+    return now
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _read(answer: http.client.HTTPResponse, body: bytes, url: str, made: HttpSnapshot) -> None:
+    made.status = answer.status
+    made.reason_phrase = redact.text(answer.reason)
+    made.content_type = answer.getheader("Content-Type", "").partition(";")[0]
+    if answer.status in REDIRECTS:
+        made.redirected_to = urljoin(url, answer.getheader("Location", ""))
+    if made.content_type.endswith("json"):
+        for name, said in _checks(body).items():
+            made.checks[name] = said
+
+
+def _checks(body: bytes) -> dict[str, str]:
+    """The sub-checks of a health body: {"checks": {"database": "timeout"}} or {"database": {"status": "down"}}."""
+    try:
+        decoded = json.loads(body)
+    except ValueError:
+        return {}
+    if not isinstance(decoded, dict):
+        return {}
+    rows = next(
+        (decoded[key] for key in ("checks", "details", "components") if isinstance(decoded.get(key), dict)), decoded
+    )
+    said = {}
+    for name, value in list(rows.items())[:MOST_CHECKS]:
+        value = value.get("status", value.get("state")) if isinstance(value, dict) else value
+        if isinstance(value, str | bool):
+            said[str(name)[:64]] = redact.text(str(value))[:LONGEST_SAID]
+    return said

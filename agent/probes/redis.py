@@ -1,0 +1,118 @@
+"""Redis and Valkey: PING with its refusals told apart, memory, policy and error counters, from one connection."""
+
+import time
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from agent import budgets, redact
+from agent.config import Config, RedisLogin, secret
+from agent.probes import network
+from fleetmedic.v1.snapshot_pb2 import RedisSnapshot, Snapshot, Target
+
+ACL = (
+    "ACL SETUSER fleetmedic on >PASSWORD -@all +ping +info +config|get +slowlog|get +slowlog|len +client|list "
+    "+client|setname +hello +auth +select +command"
+)
+# What the reply begins with, and the class it stands for; the rest of a reply is for the text.
+REPLIES = ("NOAUTH", "WRONGPASS", "NOPERM", "LOADING", "MASTERDOWN", "BUSY", "MISCONF", "DENIED", "READONLY")
+MESSAGES = (
+    ("max number of clients", "maxclients"),
+    ("called with the client already authenticated", "NOAUTH"),
+    ("Authentication required", "NOAUTH"),
+    ("without any password configured", "WRONGPASS"),
+    ("invalid username-password", "WRONGPASS"),
+    ("invalid password", "WRONGPASS"),
+    ("loading the dataset", "LOADING"),
+    ("protected mode", "DENIED"),
+    ("Connection refused", "refused"),
+    ("No such file or directory", "refused"),
+    ("Timeout", "timeout"),
+    ("timed out", "timeout"),
+    ("Connection closed", "cut"),
+    ("Connection reset", "cut"),
+)
+
+
+def collect(target: Target, config: Config) -> Snapshot:
+    network.join(target)
+    made = RedisSnapshot()
+    client = _client(target, config)
+    began = time.monotonic()
+    try:
+        client.ping()
+        made.ping.FromNanoseconds(int((time.monotonic() - began) * 1e9))
+    except redis.RedisError as error:
+        _refusal(made, error)
+    if made.error_class in ("", "MISCONF"):
+        try:
+            _read(client, made)
+        except redis.RedisError as error:
+            _refusal(made, error)
+    client.close()
+    return Snapshot(redis=made)
+
+
+def _client(target: Target, config: Config) -> "redis.Redis":
+    """One connection, no retries: the defaults try for 57 s against a silent server (security.md D3)."""
+    login = _configured(target, config)
+    return redis.Redis(
+        host=target.host or "localhost",
+        port=target.port,
+        unix_socket_path=target.socket or None,
+        username=login.user or None if login else None,
+        password=secret(login.password_file) or None if login else None,
+        socket_timeout=budgets.REDIS_SOCKET,
+        socket_connect_timeout=budgets.REDIS_SOCKET,
+        retry=Retry(NoBackoff(), 0),
+        single_connection_client=True,
+        client_name="fleetmedic-agent",
+        decode_responses=True,
+        encoding_errors="replace",
+        # The names and versions that redis-py would set need an ACL of their own.
+        driver_info=None,
+    )
+
+
+def _configured(target: Target, config: Config) -> RedisLogin | None:
+    def same(login: RedisLogin) -> bool:
+        return (login.host, login.port, login.socket) == (target.host, target.port, target.socket)
+
+    return next((login for login in config.redis if same(login)), None)
+
+
+def _refusal(made: RedisSnapshot, error: redis.RedisError) -> None:
+    text = str(error)
+    made.error_class = classify(text)
+    made.error_text = redact.text(text.partition("\n")[0])
+    if made.error_class in ("NOAUTH", "WRONGPASS", "NOPERM"):
+        made.acl = ACL
+
+
+def classify(text: str) -> str:
+    first = text.partition(" ")[0].rstrip(".:")
+    if first in REPLIES:
+        return first
+    return next((name for part, name in MESSAGES if part.lower() in text.lower()), "unknown")
+
+
+def _read(client: "redis.Redis", made: RedisSnapshot) -> None:
+    info: dict[str, Any] = client.info("all")
+    made.version = str(info.get("valkey_version") or info.get("redis_version", ""))
+    made.server_name = str(info.get("server_name", "redis"))
+    made.role = str(info.get("role", ""))
+    made.used_memory = int(info.get("used_memory", 0))
+    made.not_counted_for_evict = int(info.get("mem_not_counted_for_evict", 0))
+    made.maxmemory = int(info.get("maxmemory", 0))
+    made.maxmemory_policy = str(info.get("maxmemory_policy", ""))
+    made.connected_clients = int(info.get("connected_clients", 0))
+    made.oom_errors = _count(info.get("errorstat_OOM"), "count")
+    made.rejected_calls = sum(
+        _count(value, "rejected_calls") for name, value in info.items() if name.startswith("cmdstat_")
+    )
+
+
+def _count(field: object, name: str) -> int:
+    return int(field.get(name, 0)) if isinstance(field, dict) else 0

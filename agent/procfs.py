@@ -1,0 +1,155 @@
+"""What /proc tells: processes, the sockets they listen on, their namespaces and containers."""
+
+import os
+import pwd
+import re
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+LISTEN_TCP = "0A"
+LISTEN_UNIX_FLAG = 0x10000
+CONTAINER = re.compile(r"(?:docker[-/]|/)([0-9a-f]{64})(?:\.scope)?(?:/|$)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    pid: int
+    name: str
+    parent: int
+    start_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening socket: `host` and `port`, or `path` for a UNIX one."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+
+def processes() -> Iterator[Process]:
+    for entry in os.listdir(PROC):  # noqa: PTH208 - names alone, over every process of the host
+        if entry.isdigit() and (process := read_process(int(entry))):
+            yield process
+
+
+def read_process(pid: int) -> Process | None:
+    """None where it has gone."""
+    try:
+        stat = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    name = stat[stat.index("(") + 1 : stat.rindex(")")]
+    rest = stat[stat.rindex(")") + 2 :].split()
+    return Process(pid, name, int(rest[1]), int(rest[19]))
+
+
+def title(pid: int) -> str:
+    """The command line, or what the process wrote over it; empty where it has gone."""
+    try:
+        raw = (PROC / str(pid) / "cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return raw.rstrip(b"\0 ").replace(b"\0", b" ").decode(errors="replace")
+
+
+def owner(pid: int) -> int:
+    return (PROC / str(pid)).stat().st_uid
+
+
+def environment_value(pid: int, name: str) -> str:
+    """One variable of a process's first environment; empty where unset or unreadable."""
+    try:
+        raw = (PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return ""
+    prefix = name.encode() + b"="
+    return next(
+        (part[len(prefix) :].decode(errors="replace") for part in raw.split(b"\0") if part.startswith(prefix)), ""
+    )
+
+
+def namespace(pid: int | str, kind: str) -> str:
+    """The identity of a namespace of a process, such as net:[4026531840]; empty where it may not be read."""
+    try:
+        return str((PROC / str(pid) / "ns" / kind).readlink())
+    except OSError:
+        return ""
+
+
+def container_id(pid: int) -> str:
+    try:
+        text = (PROC / str(pid) / "cgroup").read_text()
+    except OSError:
+        return ""
+    found = CONTAINER.search(text)
+    return found[1] if found else ""
+
+
+def socket_inodes(pid: int) -> frozenset[str]:
+    """Inodes of a process's sockets. PermissionError where its descriptors may not be read."""
+    found = set()
+    for entry in os.scandir(PROC / str(pid) / "fd"):
+        try:
+            link = os.readlink(entry.path)  # noqa: PTH115 - a link that is no path
+        except FileNotFoundError:
+            continue
+        if link.startswith("socket:["):
+            found.add(link[8:-1])
+    return frozenset(found)
+
+
+def listeners(pid: int | str, inodes: frozenset[str] | None = None) -> list[Listener]:
+    """What listens in a process's network namespace; with `inodes`, only those of them."""
+    found = []
+    for family in ("tcp", "tcp6"):
+        for fields in _rows(pid, family):
+            if fields[3] == LISTEN_TCP and (inodes is None or fields[9] in inodes):
+                found.append(_address(fields[1], family))
+    for fields in _rows(pid, "unix"):
+        listening = int(fields[3], 16) & LISTEN_UNIX_FLAG
+        if len(fields) > 7 and listening and fields[7].startswith("/") and (inodes is None or fields[6] in inodes):
+            found.append(Listener(path=fields[7]))
+    return found
+
+
+def _rows(pid: int | str, name: str) -> Iterator[list[str]]:
+    try:
+        text = (PROC / str(pid) / "net" / name).read_text(errors="replace")
+    except OSError:
+        return
+    for line in text.splitlines()[1:]:
+        yield line.split()
+
+
+def _address(field: str, family: str) -> Listener:
+    raw, _, port = field.partition(":")
+    words = [struct.pack("<I", int(raw[i : i + 8], 16)) for i in range(0, len(raw), 8)]
+    host = socket.inet_ntop(socket.AF_INET6 if family == "tcp6" else socket.AF_INET, b"".join(words))
+    return Listener(host=host, port=int(port, 16))
+
+
+def reachable(host: str) -> str:
+    """The address to dial for one that is listened on: a wildcard is dialled on loopback."""
+    return {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
+
+
+def account(uid: int) -> str:
+    """A user's name on this host; empty for one that only a container knows."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
+
+
+def resident_bytes(pid: int) -> int:
+    """0 where the process has gone."""
+    try:
+        return int((PROC / str(pid) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0

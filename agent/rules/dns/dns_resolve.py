@@ -1,0 +1,61 @@
+"""Names resolve, by the system and by each of its name servers, within half a second."""
+
+from collections.abc import Iterator
+
+from agent.rule import Level, Limit, Limits, Seen, age, finding, metric, seconds, table
+from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_OK, STATUS_WARN, Finding
+from fleetmedic.v1.snapshot_pb2 import DnsAnswer, Snapshot
+
+NEEDS = ("dns",)
+UNANSWERED = STATUS_ERROR
+SLOW = Limit("slow_seconds", 0.5, "seconds", "own")
+NEXT_NAME = "no server knows the name: is it spelt right, was its record deleted, does the search domain fit?"
+NEXT_SERVER = "the name servers fail: look at the resolver and the network to it before you look at the service"
+
+
+def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
+    for snapshot in seen.of("dns"):
+        yield _judged(snapshot, limits.of(SLOW))
+
+
+def _judged(snapshot: Snapshot, slow: Limit) -> Finding:
+    dns = snapshot.dns
+    took = seconds(dns.system.took)
+    status, said = _said(snapshot, took, slow)
+    rows = [
+        (item.server, item.code, " ".join(item.addresses), age(seconds(item.took)))
+        for item in (dns.system, *dns.servers)
+    ]
+    unknown = dns.system.code == "NXDOMAIN" or any(item.code == "NXDOMAIN" for item in dns.servers)
+    return finding(
+        status,
+        snapshot.target,
+        f"{dns.name}: {said}",
+        metrics=[metric("seconds", took, "seconds", slow)],
+        table=table(("server", "code", "addresses", "took"), rows),
+        equal_command=f"getent hosts {dns.name}; nslookup {dns.name}",
+        next_step=NEXT_NAME if unknown else NEXT_SERVER,
+    )
+
+
+def _said(snapshot: Snapshot, took: float, slow: Limit) -> tuple[Level, str]:
+    dns = snapshot.dns
+    bad = [item for item in dns.servers if not _fine(item, system=dns.system)]
+    by_server = ", ".join(f"{item.server} {item.code}" for item in dns.servers)
+    if dns.system.code != "NOERROR":
+        return (
+            STATUS_CRIT,
+            f"does not resolve: {dns.system.code} after {age(took)} ({by_server or 'no name server set'})",
+        )
+    if bad:
+        named = ", ".join(f"{item.server} answers {item.code}" for item in bad)
+        return STATUS_WARN, f"{len(bad)} of {len(dns.servers)} name servers fail: {named}"
+    addresses = " ".join(dns.system.addresses)
+    if took > slow.value:
+        return STATUS_WARN, f"resolves in {age(took)} (limit {age(slow.value)}) to {addresses}"
+    return STATUS_OK, f"resolves in {1000 * took:.0f} ms to {addresses}"
+
+
+def _fine(answer: DnsAnswer, *, system: DnsAnswer) -> bool:
+    """A name from /etc/hosts is no name server's business: NXDOMAIN there is no fault of the server's."""
+    return answer.code == "NOERROR" or (answer.code == "NXDOMAIN" and system.code == "NOERROR")

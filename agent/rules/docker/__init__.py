@@ -1,0 +1,34 @@
+"""Rules about the Docker engine and its containers, and which containers ought to run."""
+
+from collections.abc import Collection, Iterator
+
+from agent.rule import Seen, finding
+from fleetmedic.v1.finding_pb2 import STATUS_OK, Finding
+from fleetmedic.v1.snapshot_pb2 import Container, DockerSnapshot, Snapshot
+
+STAYING = frozenset({"always", "unless-stopped", "on-failure"})
+
+
+def service(container: Container) -> str:
+    return container.compose_service or container.name
+
+
+def is_called(container: Container, names: Collection[str]) -> bool:
+    """By its name, or by its compose service: compose's own names differ between its versions."""
+    return container.name in names or container.compose_service in names
+
+
+def ought_to_run(container: Container, docker: DockerSnapshot) -> bool:
+    """Expected by configuration, or started so that the engine would start it again."""
+    if is_called(container, docker.expected):
+        return True
+    return not container.passing and container.restart_policy in STAYING
+
+
+def engines(seen: Seen) -> Iterator[Snapshot]:
+    """Engines that answered; of one that did not, DOCKER-DAEMON speaks."""
+    return (snapshot for snapshot in seen.of("docker") if not snapshot.docker.error_class)
+
+
+def all_well(snapshot: Snapshot, summary: str, command: str) -> Finding:
+    return finding(STATUS_OK, snapshot.target, summary, equal_command=command)

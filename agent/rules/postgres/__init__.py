@@ -1,0 +1,40 @@
+"""Rules about PostgreSQL, and how its slots and sessions are counted and named."""
+
+from collections.abc import Iterable
+
+from agent.rule import age
+from fleetmedic.v1.snapshot_pb2 import PostgresConnections, PostgresOwner, PostgresSession, PostgresSnapshot
+
+OWNER_COLUMNS = ("user", "database", "application", "client", "state", "count")
+
+
+def ordinary_slots(slots: PostgresConnections) -> int:
+    """The slots an application can have: neither a superuser's nor those of reserved_connections."""
+    return slots.max_connections - slots.superuser_reserved - slots.reserved
+
+
+def owner_rows(owners: Iterable[PostgresOwner]) -> list[tuple[str, ...]]:
+    """The columns of OWNER_COLUMNS."""
+    return [
+        (owner.user, owner.database, owner.application, owner.client, owner.state, str(owner.count)) for owner in owners
+    ]
+
+
+def session_name(session: PostgresSession) -> str:
+    """A session for people: who, from where, what it is doing and since when."""
+    application = f", application {session.application}" if session.application else ""
+    return (
+        f"session {session.pid} ({session.user}@{session.database} from {session.client}{application}; "
+        f"{session.state} for {age(session.state_seconds)})"
+    )
+
+
+def blindness(seen: PostgresSnapshot) -> str:
+    """Why sessions can't be judged from this snapshot; empty where they can."""
+    if not seen.HasField("connections"):
+        return f"needs a login: {seen.login.error_text}"
+    if not seen.connections.max_connections:
+        return "needs a login: read from process titles only"
+    if not seen.sees_all_sessions:
+        return f"needs pg_monitor: GRANT pg_monitor TO {seen.login.role}"
+    return ""

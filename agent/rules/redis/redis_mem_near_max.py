@@ -1,0 +1,42 @@
+"""Redis uses less than 80 % of its maxmemory.
+
+Near the limit it begins to evict keys or, with noeviction, to refuse writes; the database behind a cache feels both.
+"""
+
+from collections.abc import Iterator
+
+from agent.rule import Limit, Limits, Seen, finding, graded, metric, size, skipped
+from agent.rules.redis import blindness, used_share
+from fleetmedic.v1.finding_pb2 import STATUS_OK, Finding
+from fleetmedic.v1.snapshot_pb2 import Snapshot
+
+NEEDS = ("redis",)
+WARN = Limit("warn_share", 0.80, "ratio", "APA")
+CRIT = Limit("crit_share", 0.90, "ratio", "APA")
+NEXT = "fleetmedic check {host} --include 'REDIS-*' --show all"
+
+COMMAND = "redis-cli INFO memory"
+
+
+def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
+    for snapshot in seen.of("redis"):
+        blind = blindness(snapshot.redis)
+        yield skipped(snapshot.target, blind) if blind else _judged(snapshot, limits)
+
+
+def _judged(snapshot: Snapshot, limits: Limits) -> Finding:
+    redis = snapshot.redis
+    share = used_share(redis)
+    if share is None:
+        summary = f"{size(redis.used_memory)} used, no maxmemory set"
+        return finding(STATUS_OK, snapshot.target, summary, equal_command=COMMAND)
+    status, limit = graded(share, limits.of(WARN), limits.of(CRIT))
+    return finding(
+        status,
+        snapshot.target,
+        f"{size(redis.used_memory)} of {size(redis.maxmemory)} used ({share:.0%}, limit {limit.value:.0%}), "
+        f"policy {redis.maxmemory_policy}",
+        metrics=[metric("used_share", share, "ratio", limit), metric("used_memory", redis.used_memory, "bytes")],
+        equal_command=COMMAND,
+        next_step=NEXT,
+    )

@@ -1,0 +1,52 @@
+"""A Redis that may not evict has room for writes.
+
+With maxmemory-policy noeviction a full Redis refuses writes and still answers reads and PING, so the service fails in
+part and nothing looks down. Refused writes are counted since the flight recorder's oldest sample of five minutes.
+"""
+
+from collections.abc import Iterator
+
+from agent.rule import Limit, Limits, Seen, finding, metric, size, skipped
+from agent.rules.redis import blindness, used_share
+from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_OK, Finding
+from fleetmedic.v1.snapshot_pb2 import Snapshot
+
+NEEDS = ("redis",)
+FULL = Limit("crit_share", 0.95, "ratio", "own")
+NEXT = "raise maxmemory if the host has room (CONFIG SET maxmemory), or free keys that may go; never FLUSHALL"
+
+COMMAND = "redis-cli INFO memory; redis-cli INFO errorstats"
+
+
+def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
+    for snapshot in seen.of("redis"):
+        blind = blindness(snapshot.redis)
+        yield skipped(snapshot.target, blind) if blind else _judged(snapshot, limits.of(FULL))
+
+
+def _judged(snapshot: Snapshot, full: Limit) -> Finding:
+    redis = snapshot.redis
+    share = used_share(redis)
+    if redis.maxmemory_policy != "noeviction" or share is None:
+        why = "no maxmemory set" if share is None else f"policy {redis.maxmemory_policy} evicts"
+        return finding(STATUS_OK, snapshot.target, why, equal_command=COMMAND)
+    refused = refused_writes(snapshot)
+    status = STATUS_CRIT if share >= full.value or refused else STATUS_OK
+    summary = (
+        f"{size(redis.used_memory)} of {size(redis.maxmemory)} used ({share:.0%}, limit {full.value:.0%}), noeviction"
+    )
+    if status == STATUS_CRIT:
+        summary = f"writes are refused: {summary}"
+    if refused:
+        summary += f"; {refused} commands refused for want of memory in the last minutes"
+    measured = [metric("used_share", share, "ratio", full), metric("refused_writes", refused, "count")]
+    return finding(status, snapshot.target, summary, metrics=measured, equal_command=COMMAND, next_step=NEXT)
+
+
+def refused_writes(snapshot: Snapshot) -> int:
+    """How many commands were refused since the oldest sample; a counter that fell was reset, and counts from 0."""
+    if not snapshot.earlier:
+        return 0
+    before = snapshot.earlier[0].counters.get("oom_errors", 0.0)
+    now = snapshot.redis.oom_errors
+    return int(now - before) if now >= before else int(now)

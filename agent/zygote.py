@@ -1,0 +1,189 @@
+"""The worker: root, without grpc, single-threaded; forks a process for each caller, each sample and each resident."""
+
+import os
+import pwd
+import selectors
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+from agent import boundary, budgets, frames, jobs, local, resident, sampler
+from agent.check import Medic
+from fleetmedic.v1.local_pb2 import REFUSAL_KIND_NOT_PERMITTED, LocalRequest, LocalResponse, Refusal
+from fleetmedic.v1.snapshot_pb2 import Target
+
+PR_SET_CHILD_SUBREAPER = 36
+SOCKET = "worker.sock"
+# A caller that sends nothing is dropped after this, in seconds.
+CALLER_PATIENCE = 5
+RESIDENT_PAUSE = 1.0
+MOST_CALLERS = 32
+
+
+@dataclass(slots=True)
+class Worker:
+    """The state of the running worker: what it forked, by pid, and when the next sample is due."""
+
+    medic: Medic
+    allowed: frozenset[int]
+    listener: socket.socket
+    callers: set[int] = field(default_factory=set)
+    sampling: int = 0
+    next_sample: float = 0.0
+    residents: dict[int, bytes] = field(default_factory=dict)
+    resident_due: dict[bytes, float] = field(default_factory=dict)
+
+
+def run(medic: Medic) -> None:
+    """Serves until SIGTERM or SIGINT; then ends what it forked, except what can't be ended."""
+    jobs.libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    wake_reader, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    stopping: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: stopping.append(number))
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+    worker = Worker(medic, _allowed(medic), _listen(medic))
+    with selectors.DefaultSelector() as selector:
+        selector.register(worker.listener, selectors.EVENT_READ)
+        selector.register(wake_reader, selectors.EVENT_READ)
+        while not stopping:
+            _start_due(worker)
+            for key, _ in selector.select(_next_turn(worker)):
+                if key.fileobj is worker.listener:
+                    _accept(worker)
+                else:
+                    with suppress(BlockingIOError):
+                        os.read(wake_reader, 4096)
+            _reap(worker)
+    _end(worker)
+
+
+def _listen(medic: Medic) -> socket.socket:
+    """The socket the front calls; who may is decided by the kernel's word on the peer, not by the file's mode alone."""
+    place = medic.config.run / SOCKET
+    with suppress(FileNotFoundError):
+        place.unlink()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(place))
+    place.chmod(0o666 if medic.config.front_user else 0o600)
+    listener.listen(64)
+    return listener
+
+
+def _allowed(medic: Medic) -> frozenset[int]:
+    front = medic.config.front_user
+    return frozenset({0, os.geteuid()} | ({pwd.getpwnam(front).pw_uid} if front else set()))
+
+
+def _next_turn(worker: Worker) -> float:
+    due = [worker.next_sample] if not worker.sampling else []
+    due += worker.resident_due.values()
+    return max(0.0, min(due) - time.monotonic()) if due else 60.0
+
+
+def _start_due(worker: Worker) -> None:
+    now = time.monotonic()
+    if not worker.sampling and now >= worker.next_sample:
+        worker.next_sample = now + worker.medic.config.sample_seconds
+        worker.sampling = _fork(worker, lambda: sampler.sample(worker.medic))
+    for key, due in list(worker.resident_due.items()):
+        if now >= due:
+            del worker.resident_due[key]
+            hold = partial(resident.hold, worker.medic.config, Target.FromString(key))
+            worker.residents[_fork(worker, hold)] = key
+
+
+def _fork(worker: Worker, act: Callable[[], None]) -> int:
+    """A child that leads its own session, does one thing and ends; it ends with the worker."""
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    os.setsid()
+    jobs.libc.prctl(jobs.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    worker.listener.close()
+    failed: list[Exception] = []
+    boundary.contain(act, failed.append)
+    if failed:
+        os.write(2, f"fleetmedic-agent: {boundary.where(failed[0])}\n".encode())
+    os._exit(1 if failed else 0)
+
+
+def _accept(worker: Worker) -> None:
+    connection = worker.listener.accept()[0]
+    with connection:
+        uid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+        if uid not in worker.allowed or len(worker.callers) >= MOST_CALLERS:
+            reason = f"user {uid} may not call the worker" if uid not in worker.allowed else "too many calls at once"
+            refusal = Refusal(kind=REFUSAL_KIND_NOT_PERMITTED, reason=reason)
+            with suppress(OSError):
+                frames.write(connection.fileno(), LocalResponse(refusal=refusal))
+            return
+        worker.callers.add(_fork(worker, lambda: _serve(worker.medic, connection)))
+
+
+def _serve(medic: Medic, connection: socket.socket) -> None:
+    """In the caller's own process: one request, its answers. The alarm ends it where nothing else does."""
+    signal.alarm(CALLER_PATIENCE)
+    request = frames.read(connection.fileno(), LocalRequest)
+    received = time.time()
+    if request is None:
+        return
+    signal.alarm(int(local.budget(request) + 3))
+    for answer in local.answer(medic, request, received):
+        frames.write(connection.fileno(), answer)
+
+
+def _reap(worker: Worker) -> None:
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        worker.callers.discard(pid)
+        if pid == worker.sampling:
+            worker.sampling = 0
+            _reconcile(worker)
+        elif key := worker.residents.pop(pid, None):
+            worker.resident_due[key] = time.monotonic() + RESIDENT_PAUSE
+
+
+def _reconcile(worker: Worker) -> None:
+    """A resident for each PostgreSQL server there is, none for one that has gone."""
+    found = [target for target in sampler.targets(worker.medic.config.run) if target.probe == "postgres"]
+    wanted = {target.SerializeToString(deterministic=True) for target in found}
+    held: Mapping[bytes, int] = {key: pid for pid, key in worker.residents.items()}
+    for key in wanted - held.keys() - worker.resident_due.keys():
+        worker.resident_due[key] = time.monotonic()
+    for key in held.keys() - wanted:
+        del worker.residents[held[key]]
+        jobs.kill_group(held[key])
+    for key in worker.resident_due.keys() - wanted:
+        del worker.resident_due[key]
+
+
+def _end(worker: Worker) -> None:
+    """SIGKILL to what is left: a check can be asked again, and nothing here changes the host."""
+    forked = {*worker.callers, *worker.residents, worker.sampling} - {0}
+    for pid in forked:
+        jobs.kill_group(pid)
+    end = time.monotonic() + budgets.ANSWER_MARGIN
+    while forked and time.monotonic() < end:
+        with suppress(ChildProcessError):
+            forked.discard(os.waitpid(-1, os.WNOHANG)[0])
+        time.sleep(0.01)
+    with suppress(FileNotFoundError):
+        (worker.medic.config.run / SOCKET).unlink()
