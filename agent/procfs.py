@@ -58,8 +58,10 @@ def title(pid: int) -> str:
     return raw.rstrip(b"\0 ").replace(b"\0", b" ").decode(errors="replace")
 
 
-def owner(pid: int) -> int:
-    return (PROC / str(pid)).stat().st_uid
+def owner(pid: int) -> tuple[int, int]:
+    """The user and group a process runs as."""
+    about = (PROC / str(pid)).stat()
+    return about.st_uid, about.st_gid
 
 
 def environment_value(pid: int, name: str) -> str:

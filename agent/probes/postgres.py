@@ -10,6 +10,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -55,12 +56,12 @@ GRANT pg_monitor TO fleetmedic;
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """One way in. `as_user` is the operating system user to be seen as, for peer; None for one's own."""
+    """One way in. `as_process` is the process whose user to be seen as, for peer; 0 for one's own."""
 
     role: str
     dbname: str
     password: str
-    as_user: int | None
+    as_process: int
     rung: "PostgresRung.ValueType"
 
 
@@ -135,15 +136,15 @@ def _ways_in(target: Target, config: Config) -> Iterator[Login]:
     configured = _configured(target, config)
     if configured is not None:
         password = secret(configured.password_file)
-        yield Login(configured.user, configured.dbname, password, None, POSTGRES_RUNG_FRESH)
+        yield Login(configured.user, configured.dbname, password, 0, POSTGRES_RUNG_FRESH)
         return
-    yield Login("fleetmedic", "postgres", "", None, POSTGRES_RUNG_FRESH)
+    yield Login("fleetmedic", "postgres", "", 0, POSTGRES_RUNG_FRESH)
     if not target.pid:
         return
-    user = procfs.owner(target.pid)
+    user = procfs.account(procfs.owner(target.pid)[0])
     named = procfs.environment_value(target.pid, "POSTGRES_USER")
-    for role in dict.fromkeys(filter(None, (named, "postgres", procfs.account(user)))):
-        yield Login(role, "postgres", "", user, POSTGRES_RUNG_SUPERUSER)
+    for role in dict.fromkeys(filter(None, (named, "postgres", user))):
+        yield Login(role, "postgres", "", target.pid, POSTGRES_RUNG_SUPERUSER)
 
 
 def _configured(target: Target, config: Config) -> PostgresLogin | None:
@@ -155,7 +156,7 @@ def _configured(target: Target, config: Config) -> PostgresLogin | None:
 
 def _connect(target: Target, login: Login) -> psycopg.Connection[dict[str, Any]]:
     """A session by the rules of checks.md 3.2: it can't wait, can't write, and can't hold a lock for long."""
-    with _seen_as(login.as_user if target.socket else None):
+    with _seen_as(login.as_process if target.socket else 0):
         return psycopg.connect(
             host=target.socket or target.host,
             port=target.port,
@@ -163,7 +164,7 @@ def _connect(target: Target, login: Login) -> psycopg.Connection[dict[str, Any]]
             dbname=login.dbname,
             password=login.password or None,
             # Never a password that lies about on the host: neither ~/.pgpass nor a service file.
-            passfile="/dev/null",
+            passfile="/nonexistent/fleetmedic",
             connect_timeout=budgets.POSTGRES_CONNECT,
             application_name=APPLICATION,
             options=f"-c statement_timeout={budgets.POSTGRES_STATEMENT_MS} -c lock_timeout={budgets.POSTGRES_LOCK_MS}"
@@ -175,19 +176,23 @@ def _connect(target: Target, login: Login) -> psycopg.Connection[dict[str, Any]]
         )
 
 
-class _seen_as:
-    """Connects with another effective user, which is what `peer` authentication asks the kernel for."""
+@contextmanager
+def _seen_as(process: int) -> Iterator[None]:
+    """Connects as the user a process runs as, which is what `peer` authentication asks the kernel for.
 
-    def __init__(self, user: int | None) -> None:
-        self._user = user if os.geteuid() == 0 and user else None
-
-    def __enter__(self) -> None:
-        if self._user is not None:
-            os.seteuid(self._user)
-
-    def __exit__(self, *_: object) -> None:
-        if self._user is not None:
-            os.seteuid(0)
+    The group too: the kernel lets a path lead through /proc/PID/root only to one who is the process's user and group.
+    """
+    if os.geteuid() != 0 or not process:
+        yield
+        return
+    user, group = procfs.owner(process)
+    try:
+        os.setegid(group)
+        os.seteuid(user)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
 
 
 @cache

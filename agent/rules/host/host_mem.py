@@ -6,7 +6,7 @@ Counted is MemAvailable, what programs can have without swapping. Near nothing t
 from collections.abc import Iterator
 
 from agent.rule import Limit, Limits, Seen, finding, graded, metric, size, table
-from fleetmedic.v1.finding_pb2 import STATUS_ERROR, Finding
+from fleetmedic.v1.finding_pb2 import STATUS_ERROR, STATUS_OK, Finding
 from fleetmedic.v1.snapshot_pb2 import Snapshot
 
 NEEDS = ("memory",)
@@ -28,7 +28,7 @@ def _judged(snapshot: Snapshot, limits: Limits) -> Finding:
     summary = (
         f"{size(memory.available_bytes)} of {size(memory.total_bytes)} available ({share:.0%}, limit {limit.value:.0%})"
     )
-    if status and memory.holders:
+    if status != STATUS_OK and memory.holders:
         summary += f"; most by {memory.holders[0].name} ({size(memory.holders[0].resident_bytes)})"
     rows = [(str(item.pid), item.name, size(item.resident_bytes), item.container_id[:12]) for item in memory.holders]
     return finding(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from agent.rule import Limit, Limits, Seen, finding, graded, metric, skipped, table
 from agent.rules.postgres import OWNER_COLUMNS, ordinary_slots, owner_rows
-from fleetmedic.v1.finding_pb2 import STATUS_CRIT, Finding
+from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_OK, Finding
 from fleetmedic.v1.snapshot_pb2 import POSTGRES_RUNG_PROCESS_TITLES, Snapshot
 
 NEEDS = ("postgres",)
@@ -41,7 +41,7 @@ def _counted(snapshot: Snapshot, limits: Limits) -> Finding:
     if idle:
         summary += f", {idle} idle in transaction"
     owners = snapshot.postgres.owners
-    if status and owners and snapshot.postgres.sees_all_sessions:
+    if status != STATUS_OK and owners and snapshot.postgres.sees_all_sessions:
         first = owners[0]
         name = first.application or first.user
         summary += f"; most by {name} from {first.client}: {first.count} {first.state}"

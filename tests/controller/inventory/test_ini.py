@@ -78,6 +78,14 @@ def test_a_broken_line_is_refused_without_showing_its_values(text: str) -> None:
 
 
 @pytest.mark.covers("inv:S6")
+@pytest.mark.parametrize("word", ["''", "=x", "word", "[a]"])
+def test_a_word_that_is_no_pair_is_named_by_its_place(word: str) -> None:
+    assert refusal(f"h1 a=1 {word}\n") == (
+        "hosts.ini:1: word 3 of the host line is not name=value; put values with blanks in quotes"
+    )
+
+
+@pytest.mark.covers("inv:S6")
 def test_a_semicolon_after_a_host_gets_the_hint_about_comments() -> None:
     assert refusal("h1\nh2 ; text\n").endswith("; begin a comment with #")
 
