@@ -42,6 +42,10 @@ class BadRequest(Exception):
     """The request itself is wrong; one line for the caller."""
 
 
+class NothingHere(Exception):
+    """None of the services asked for is on this host; the message names those that are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Medic:
     """What a check works with: who this agent is, its configuration and its rules."""
@@ -125,11 +129,18 @@ def _look(medic: Medic, request: CheckRequest, run: _Run, crew: Crew, found: Dis
     """Sends a job to each target that some chosen rule needs; what can't be looked at is kept as a failure."""
     needed = {probe for rule in run.rules for probe in rule.needs}
     allowed, refused = refuse_outside(medic.config.probe_allow, request.targets)
+    _services_here(request, (*found.targets, *request.targets))
     unseen = (*refused, *found.blind, *discovery.nothing_here(found, request.targets))
     run.snapshots += [item for item in unseen if item.target.probe in needed and _asked_for(request, item.target)]
     for target in (*found.targets, *allowed):
         if target.probe in needed and _asked_for(request, target):
             crew.add([probes.work(target, medic.config)])
+
+
+def _services_here(request: CheckRequest, targets: Iterable[Target]) -> None:
+    here = {target.service for target in targets}
+    if request.services and not here & set(request.services):
+        raise NothingHere(f"no service {', '.join(request.services)} here; there are {', '.join(sorted(here))}")
 
 
 def _asked_for(request: CheckRequest, target: Target) -> bool:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent import VERSION, boundary, budgets, check, discovery, jobs
-from agent.check import BadRequest, Medic
+from agent.check import BadRequest, Medic, NothingHere
 from fleetmedic.v1.agent_pb2 import DescribeResponse, Identity, RuleTitle
 from fleetmedic.v1.local_pb2 import (
     REFUSAL_KIND_INTERNAL,
     REFUSAL_KIND_INVALID,
+    REFUSAL_KIND_NOT_FOUND,
     LocalRequest,
     LocalResponse,
     Refusal,
@@ -47,6 +48,8 @@ def answer(medic: Medic, request: LocalRequest, received: float) -> Iterator[Loc
 def _failure(error: Exception) -> LocalResponse:
     if isinstance(error, BadRequest):
         return _refusal(REFUSAL_KIND_INVALID, str(error))
+    if isinstance(error, NothingHere):
+        return _refusal(REFUSAL_KIND_NOT_FOUND, str(error))
     return _refusal(REFUSAL_KIND_INTERNAL, f"the agent failed: {boundary.where(error)}")
 
 

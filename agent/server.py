@@ -24,6 +24,7 @@ from fleetmedic.v1 import agent_pb2_grpc
 from fleetmedic.v1.agent_pb2 import CheckRequest, CheckResponse, DescribeRequest, DescribeResponse, Identity
 from fleetmedic.v1.local_pb2 import (
     REFUSAL_KIND_INVALID,
+    REFUSAL_KIND_NOT_FOUND,
     REFUSAL_KIND_NOT_PERMITTED,
     Caller,
     LocalRequest,
@@ -71,6 +72,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
 
     def Describe(self, request: DescribeRequest, context: grpc.ServicerContext) -> DescribeResponse:
         received = self._clock()
+        context.send_initial_metadata(())
         made = DescribeResponse(kernel=platform.release())
         try:
             for answer in self._ask(LocalRequest(describe=request, caller=self._caller(context)), DESCRIBE_WORKER):
@@ -126,6 +128,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
 
 CODES = {
     REFUSAL_KIND_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    REFUSAL_KIND_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     REFUSAL_KIND_NOT_PERMITTED: grpc.StatusCode.PERMISSION_DENIED,
 }
 

@@ -28,6 +28,8 @@ class _RefusalKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefusalKi
     REFUSAL_KIND_INVALID: _RefusalKind.ValueType  # 1
     REFUSAL_KIND_NOT_PERMITTED: _RefusalKind.ValueType  # 2
     REFUSAL_KIND_INTERNAL: _RefusalKind.ValueType  # 3
+    REFUSAL_KIND_NOT_FOUND: _RefusalKind.ValueType  # 4
+    """What was asked for is not on this host."""
 
 class RefusalKind(_RefusalKind, metaclass=_RefusalKindEnumTypeWrapper): ...
 
@@ -35,6 +37,8 @@ REFUSAL_KIND_UNSPECIFIED: RefusalKind.ValueType  # 0
 REFUSAL_KIND_INVALID: RefusalKind.ValueType  # 1
 REFUSAL_KIND_NOT_PERMITTED: RefusalKind.ValueType  # 2
 REFUSAL_KIND_INTERNAL: RefusalKind.ValueType  # 3
+REFUSAL_KIND_NOT_FOUND: RefusalKind.ValueType  # 4
+"""What was asked for is not on this host."""
 Global___RefusalKind: _TypeAlias = RefusalKind  # noqa: Y015
 
 @_typing.final

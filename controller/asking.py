@@ -1,0 +1,131 @@
+"""Puts one question to a fleet, or to this machine: from hosts to requests, from answers to reports."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from controller import fleet
+from controller.fleet import Bounds
+from controller.inventory import connection, requests
+from controller.inventory.connection import Endpoint
+from controller.inventory.graph import Host
+from controller.report import HostReport, State, judged
+from controller.transport import stdio
+from controller.transport.mtls import Identity
+from fleetmedic.v1.agent_pb2 import SNAPSHOT_POLICY_BAD, CheckRequest, CheckResponse, DescribeRequest, DescribeResponse
+from fleetmedic.v1.local_pb2 import REFUSAL_KIND_INVALID, REFUSAL_KIND_NOT_FOUND, Caller, LocalRequest, Refusal
+
+Watch = Callable[[HostReport], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which checks, at which services."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+
+
+def check_fleet(
+    hosts: Sequence[Host], question: Question, identity: Identity, bounds: Bounds, watch: Watch
+) -> tuple[HostReport, ...]:
+    """A report for each host, in the order of `hosts`; `watch` sees each as it comes in."""
+    asked = _requests(hosts, question, bounds.deadline)
+
+    reports: dict[str, HostReport] = {}
+
+    async def collect() -> None:
+        async for report in fleet.check(asked, identity, bounds):
+            reports[report.host] = report
+            watch(report)
+
+    # Ctrl-C: what came in is kept, and each other host is said to be cancelled.
+    with suppress(KeyboardInterrupt):
+        asyncio.run(collect())
+    return tuple(reports.get(host.name) or _cancelled(host.name) for host in hosts)
+
+
+def _cancelled(host: str) -> HostReport:
+    return HostReport(host, State.CANCELLED, "interrupted before it answered", 0.0, CheckResponse())
+
+
+def _requests(hosts: Sequence[Host], question: Question, deadline: float) -> Mapping[Endpoint, bytes]:
+    """Hosts of which the inventory asks nothing of their own share one serialized request."""
+    plain = _request(question, deadline)
+    shared = plain.SerializeToString()
+    made = {}
+    for host in hosts:
+        targets, limits = requests.targets(host), requests.limits(host)
+        if targets or limits:
+            own = CheckRequest()
+            own.CopyFrom(plain)
+            own.targets.extend(targets)
+            own.limits.extend(limits)
+            made[connection.endpoint(host)] = own.SerializeToString()
+        else:
+            made[connection.endpoint(host)] = shared
+    return made
+
+
+def _request(question: Question, deadline: float) -> CheckRequest:
+    made = CheckRequest(
+        include=question.include,
+        exclude=question.exclude,
+        services=question.services,
+        snapshots=SNAPSHOT_POLICY_BAD,
+    )
+    made.budget.FromMilliseconds(int(1000 * (deadline - fleet.MARGIN)))
+    return made
+
+
+def check_here(question: Question, name: str, deadline: float, watch: Watch) -> tuple[HostReport, ...]:
+    """The one report of this machine, by an agent process of its own."""
+    report = asyncio.run(_check_here(question, name, deadline))
+    watch(report)
+    return (report,)
+
+
+async def _check_here(question: Question, name: str, deadline: float) -> HostReport:
+    began = time.monotonic()
+    answer = CheckResponse()
+    messages = 0
+
+    def report(state: State, cause: str, *, refused: bool = False) -> HostReport:
+        return HostReport(name, state, cause, time.monotonic() - began, answer, None, messages, refused)
+
+    request = LocalRequest(caller=Caller(role="observer"), check=_request(question, deadline))
+    try:
+        async for frame in stdio.ask(request, deadline):
+            if frame.HasField("refusal"):
+                return _refused(report, frame.refusal)
+            messages += 1
+            answer.MergeFrom(frame.check)
+    except stdio.NoAgent as error:
+        return report(State.UNREACHABLE, str(error))
+    return (
+        report(judged(answer.findings), "") if answer.last else report(State.FAILED, "the agent broke its answer off")
+    )
+
+
+def _refused(report: Callable[..., HostReport], refusal: Refusal) -> HostReport:
+    if refusal.kind == REFUSAL_KIND_NOT_FOUND:
+        return report(State.SKIPPED, refusal.reason)
+    return report(State.FAILED, refusal.reason, refused=refusal.kind == REFUSAL_KIND_INVALID)
+
+
+def describe_here(deadline: float) -> DescribeResponse:
+    """What the agent of this machine says of itself. NoAgent where there is none."""
+
+    async def ask() -> DescribeResponse:
+        async for frame in stdio.ask(
+            LocalRequest(describe=DescribeRequest(), caller=Caller(role="observer")), deadline
+        ):
+            if frame.HasField("refusal"):
+                raise stdio.NoAgent(frame.refusal.reason)
+            return frame.describe
+        raise stdio.NoAgent("the agent on this machine ended without an answer")
+
+    return asyncio.run(ask())

@@ -1,0 +1,87 @@
+"""The command: parse, one call, render, exit code; each subcommand's file is read only when it is used."""
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import click
+
+from controller import VERSION
+
+USAGE = 64
+# Command: the module that has it as `command`, and its line in the help.
+COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "check": ("controller.cli.check", "Look at every host and say what is wrong, worst first."),
+        "describe": ("controller.cli.describe", "Which agents are there, their versions, clocks and checks."),
+        "inventory": ("controller.cli.inventory", "What the inventory says: list, hosts, graph, host."),
+        "runs": ("controller.cli.runs", "What was found before: list, show."),
+        "pki": ("controller.cli.pki", "Authorities and certificates: init, issue."),
+        "config": ("controller.cli.config", "The settings as they stand, each with its origin."),
+    }
+)
+
+
+class Lazy(click.Group):
+    """A group that imports a command when it is called, not when the others are listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+@click.version_option(VERSION, prog_name="fleetmedic")
+@click.pass_context
+def program(ctx: click.Context) -> None:
+    """The medic of a fleet: asks every host at once, and says what is wrong and why.
+
+    \b
+      fleetmedic check                          this machine
+      fleetmedic check web -i production.ini    the hosts of group web
+      fleetmedic check -h                       more, and the exit codes
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main() -> None:
+    """The console script. Every error ends as one line on standard error, and an exit code of its kind."""
+    # gRPC's own log lines are for its developers; the causes are ours to say. Read when grpc is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # noqa: TID251 - the edge
+    click.UsageError.exit_code = USAGE
+    click.BadParameter.exit_code = USAGE
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        result = program.main(prog_name="fleetmedic", standalone_mode=False)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("fleetmedic: interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        # Whoever read us has seen enough; no second complaint when Python flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the boundary: a user never sees a traceback
+        from controller.cli import trouble  # noqa: PLC0415 - only on the way out
+
+        return trouble.tell(error)
+    return result if isinstance(result, int) else 0

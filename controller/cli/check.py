@@ -1,0 +1,185 @@
+"""fleetmedic check: look at every host and say what is wrong."""
+
+import random
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import click
+
+from controller import asking, exit_codes
+from controller.asking import Question
+from controller.cli import options
+from controller.cli.options import Desk
+from controller.fleet import Bounds
+from controller.inventory.graph import InventoryError
+from controller.render import check_json, check_text
+from controller.render.check_text import View
+from controller.report import HostReport, State
+from controller.store import database, runs
+from controller.store.runs import Run
+from controller.trust import files
+
+HERE = ("all", "localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How the answer is to look."""
+
+    format: str
+    everything: bool
+    folded: bool
+    no_colour: bool
+    strict: bool
+
+
+@click.command(epilog=f"\b\n{exit_codes.TABLE}")
+@click.argument("pattern", required=False)
+@options.INVENTORY
+@click.option("--service", "services", multiple=True, metavar="NAME", help="Only this service (again for more).")
+@click.option("--include", multiple=True, metavar="ID", help="Only checks like this, such as 'PG-*' (again for more).")
+@click.option("--exclude", multiple=True, metavar="ID", help="No checks like this.")
+@options.several(options.BOUNDS)
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "jsonl"]), default="text", help="For people, or programs."
+)
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
+@click.option("--show", type=click.Choice(["bad", "all"]), default="bad", help="What is well is counted, or shown.")
+@click.option("--no-fold", is_flag=True, help="A line for each host, even where results are equal.")
+@click.option("--strict", is_flag=True, help="Warnings set exit code 16.")
+@options.NO_COLOUR
+@options.several(options.TRUST)
+@options.STORE
+def command(
+    pattern: str | None,
+    services: tuple[str, ...],
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    form: str,
+    show: str,
+    no_fold: bool,
+    strict: bool,
+    no_colour: bool,
+    **flags: str | Sequence[str] | None,
+) -> int:
+    """Look at every host and say what is wrong, worst first.
+
+    \b
+      fleetmedic check                              this machine
+      fleetmedic check -i production.ini            every host of the inventory
+      fleetmedic check 'db:!db03' -i production.ini --include 'PG-*'
+      fleetmedic check --service orders --show all
+      fleetmedic check --format jsonl               a line for each host as it answers
+
+    PATTERN is Ansible's: groups, hosts, globs, unions (a:b), intersections (a:&b), exclusions (a:!b).
+    """
+    desk = options.desk(**flags)
+    wanted = Wanted(form, show == "all", not no_fold, no_colour, strict)
+    return _Checking(desk, wanted, _again(flags)).run(pattern, Question(include, exclude, services))
+
+
+def _again(flags: "dict[str, str | Sequence[str] | None]") -> str:
+    """The command that asks {hosts} once more, with what was given on this one."""
+    words = ["fleetmedic", "check", "{hosts}"]
+    for name, value in flags.items():
+        for item in [value] if isinstance(value, str) else value or ():
+            words += [f"--{name.replace('_', '-')}", shlex.quote(item)]
+    return " ".join(words) if flags.get("inventory") else ""
+
+
+class _Checking:
+    """One run of the command."""
+
+    def __init__(self, desk: Desk, wanted: Wanted, again: str) -> None:
+        self._desk = desk
+        self._wanted = wanted
+        self._again = again
+        self._done = 0
+
+    def run(self, pattern: str | None, question: Question) -> int:
+        started, began = time.time(), time.monotonic()
+        store = database.connect(Path(self._desk.text("store")))
+        inventory = " ".join(self._desk.sources())
+        if inventory:
+            reports = self._ask_fleet(pattern or "all", question)
+        else:
+            reports = self._ask_here(pattern or "localhost", question)
+        _refuse_bad_question(reports)
+        code = exit_codes.of_check(reports, strict=self._wanted.strict)
+        if any(report.state == State.CANCELLED for report in reports):
+            code = exit_codes.INTERRUPTED
+        run_id = runs.new_id(store, random.SystemRandom().choice)
+        seconds = time.monotonic() - began
+        made = Run(
+            run_id,
+            "check",
+            started,
+            seconds,
+            pattern or ("all" if inventory else "localhost"),
+            inventory,
+            reports,
+            code,
+        )
+        runs.save(store, made, self._desk.actor(), time.time())
+        store.close()
+        self._show(made)
+        return code
+
+    def _ask_fleet(self, pattern: str, question: Question) -> tuple[HostReport, ...]:
+        desk = self._desk
+        inventory = desk.inventory()
+        hosts = desk.hosts(inventory, pattern)
+        bounds = Bounds(int(desk.text("forks")), desk.seconds("connect_timeout"), desk.seconds("deadline"))
+        identity = files.load(desk.text("certificate"), desk.text("key"), desk.text("ca"), desk.now())
+        self._head(pattern, len(hosts), " ".join(desk.sources()), bounds.forks, bounds.deadline)
+        return asking.check_fleet(hosts, question, identity, bounds, lambda report: self._watch(report, len(hosts)))
+
+    def _ask_here(self, pattern: str, question: Question) -> tuple[HostReport, ...]:
+        name = socket.gethostname()
+        if pattern not in (*HERE, name):
+            raise InventoryError(f"{pattern}: no inventory says which host that is: give one with -i FILE")
+        deadline = self._desk.seconds("deadline")
+        self._head(f"this machine ({name})", 1, "", 1, deadline)
+        return asking.check_here(question, name, deadline, lambda report: self._watch(report, 1))
+
+    def _head(self, pattern: str, hosts: int, inventory: str, forks: int, deadline: float) -> None:
+        if self._wanted.format == "text":
+            paper = self._desk.paper(no_colour=self._wanted.no_colour)
+            check_text.head(paper, pattern, hosts, inventory, forks, deadline)
+            sys.stdout.flush()
+
+    def _watch(self, report: HostReport, hosts: int) -> None:
+        self._done += 1
+        if self._wanted.format == "jsonl":
+            print(check_json.one_line(check_json.host(report)), flush=True)
+        if sys.stderr.isatty() and hosts > 1:
+            end = "\r\x1b[K" if self._done == hosts else ""
+            sys.stderr.write(f"\r{self._done}/{hosts} hosts answered{end}")
+            sys.stderr.flush()
+
+    def _show(self, run: Run) -> None:
+        if self._wanted.format == "jsonl":
+            print(check_json.one_line(check_json.summary(run)))
+        elif self._wanted.format == "json":
+            print(check_json.document(run))
+        else:
+            view = View(self._wanted.everything, self._wanted.folded, self._again, run.started_at + run.seconds)
+            check_text.body(self._desk.paper(no_colour=self._wanted.no_colour), run, view)
+
+
+def _refuse_bad_question(reports: Sequence[HostReport]) -> None:
+    """A check or service that no host knows is the caller's mistake, not a finding."""
+    if all(report.refused for report in reports):
+        raise InventoryError(reports[0].cause)
+    if all(report.state == State.SKIPPED for report in reports):
+        asked, _, there = reports[0].cause.partition(" here; there are ")
+        known = sorted({name for report in reports for name in report.cause.partition("; there are ")[2].split(", ")})
+        close = get_close_matches(asked.removeprefix("no service "), known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known) or there}"
+        raise InventoryError(f"{asked} on any host; {hint}")

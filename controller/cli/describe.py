@@ -1,0 +1,101 @@
+"""fleetmedic describe: which agents are there, their versions, clocks and checks."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Sequence
+
+import click
+
+from controller import VERSION, asking, exit_codes, fleet
+from controller.cli import options
+from controller.cli.options import Desk
+from controller.fleet import Bounds, Described
+from controller.inventory import connection
+from controller.inventory.graph import InventoryError
+from controller.render.escape import line
+from controller.trust import files
+from fleetmedic.v1.agent_pb2 import DescribeResponse
+
+
+@click.command()
+@click.argument("pattern", required=False)
+@options.INVENTORY
+@options.several(options.BOUNDS)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="For people, or programs.")
+@options.several(options.TRUST)
+def command(pattern: str | None, form: str, **flags: str | Sequence[str] | None) -> int:
+    """Which agents are there, their versions, clocks, checks, and what each looks at.
+
+    \b
+      fleetmedic describe                           this machine
+      fleetmedic describe db01 -i production.ini
+
+    Exit codes: 0 all answered, 4 some did not, 69 none did.
+    """
+    desk = options.desk(**flags)
+    described = _fleet(desk, pattern or "all") if desk.sources() else [_here(desk, pattern)]
+    for item in described:
+        click.echo(json.dumps(_record(item)) if form == "json" else _text(item))
+    silent = sum(item.answer is None for item in described)
+    if silent == len(described):
+        return exit_codes.NO_AGENT
+    return exit_codes.UNREACHABLE if silent else 0
+
+
+def _fleet(desk: Desk, pattern: str) -> list[Described]:
+    hosts = desk.hosts(desk.inventory(), pattern)
+    bounds = Bounds(int(desk.text("forks")), desk.seconds("connect_timeout"), desk.seconds("deadline"))
+    identity = files.load(desk.text("certificate"), desk.text("key"), desk.text("ca"), desk.now())
+    return asyncio.run(fleet.describe([connection.endpoint(host) for host in hosts], identity, bounds))
+
+
+def _here(desk: Desk, pattern: str | None) -> Described:
+    name = socket.gethostname()
+    if pattern not in (None, "all", "localhost", name):
+        raise InventoryError(f"{pattern}: no inventory says which host that is: give one with -i FILE")
+    return Described(name, asking.describe_here(desk.seconds("deadline")), "")
+
+
+def _text(item: Described) -> str:
+    answer = item.answer
+    if answer is None:
+        return f"{item.host}  no answer: {line(item.cause)}"
+    agent = answer.agent
+    skew = "" if agent.version == VERSION else f" (this fleetmedic is {VERSION}: upgrade the older one)"
+    lines = [
+        f"{item.host}  agent {line(agent.version)}{skew}",
+        f"  clock     {item.clock_offset:+.1f}s against ours (within {max(0.001, item.clock_error):.3f}s)",
+        f"  boot      {line(agent.boot_id)}, kernel {line(answer.kernel)}",
+        f"  you are   {line(answer.role)}; methods {', '.join(map(line, answer.methods)) or 'check, describe (local)'}",
+    ]
+    if answer.worker_error:
+        return "\n".join([*lines, f"  worker    {line(answer.worker_error)}"])
+    lines.append(f"  checks    {len(answer.rules)}: {', '.join(line(rule.id) for rule in answer.rules)}")
+    for target in answer.targets:
+        lines.append(
+            f"  looks at  {line(target.probe):<11} {line(target.service)}: {line(target.name)} ({line(target.origin)})"
+        )
+    return "\n".join(lines)
+
+
+def _record(item: Described) -> dict[str, object]:
+    answer = item.answer or DescribeResponse()
+    return {
+        "host": item.host,
+        "answered": item.answer is not None,
+        "cause": item.cause,
+        "version": answer.agent.version,
+        "boot_id": answer.agent.boot_id,
+        "kernel": answer.kernel,
+        "clock_offset": round(item.clock_offset, 4),
+        "clock_error": round(item.clock_error, 4),
+        "role": answer.role,
+        "methods": list(answer.methods),
+        "checks": {rule.id: rule.title for rule in answer.rules},
+        "targets": [
+            {"probe": target.probe, "service": target.service, "name": target.name, "origin": target.origin}
+            for target in answer.targets
+        ],
+        "worker_error": answer.worker_error,
+    }

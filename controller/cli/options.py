@@ -1,0 +1,101 @@
+"""Options that several commands share, and what they come to."""
+
+import getpass
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+
+from controller import settings
+from controller.inventory import patterns, sources
+from controller.inventory.graph import Host, Inventory, InventoryError
+from controller.render.escape import line
+from controller.render.paper import Paper, paper
+from controller.settings import Setting
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+INVENTORY = click.option(
+    "-i", "--inventory", multiple=True, metavar="PATH", help="Inventory file, or hosts as a,b (again for more)."
+)
+TRUST = (
+    click.option("--certificate", metavar="FILE", help="Our client certificate."),
+    click.option("--key", metavar="FILE", help="Its private key."),
+    click.option("--ca", metavar="FILE", help="The authority of the agents' certificates."),
+)
+BOUNDS = (
+    click.option("-f", "--forks", metavar="N", help="Connections set up at once (32)."),
+    click.option("--deadline", metavar="TIME", help="For the whole command, such as 10s."),
+    click.option("-T", "--connect-timeout", metavar="TIME", help="For TCP and TLS of one host (1.5s)."),
+)
+STORE = click.option("--store", metavar="FILE", help="Where runs are kept.")
+NO_COLOUR = click.option("--no-color", "no_colour", is_flag=True, help="No colours (so does NO_COLOR).")
+
+
+def several(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
+    """One decorator of many, in the order given."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a command works with: the settings, and the edges of this process."""
+
+    settings: Mapping[str, Setting]
+    environment: Mapping[str, str]
+
+    def text(self, name: str) -> str:
+        return self.settings[name].value
+
+    def seconds(self, name: str) -> float:
+        return settings.duration(self.text(name))
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)  # noqa: TID251 - the edge
+
+    def actor(self) -> str:
+        try:
+            return getpass.getuser()
+        except (KeyError, OSError):
+            return str(os.getuid())
+
+    def paper(self, *, no_colour: bool = False, error: bool = False) -> Paper:
+        columns = shutil.get_terminal_size((100, 24)).columns
+        return paper(sys.stderr if error else sys.stdout, self.environment, columns, no_colour=no_colour)
+
+    def sources(self) -> tuple[str, ...]:
+        return tuple(filter(None, self.text("inventory").split("\n")))
+
+    def inventory(self) -> Inventory:
+        """The inventory, whose warnings are told. InventoryError where it is wrong, or none is given."""
+        named = self.sources()
+        if not named:
+            raise InventoryError("no inventory: give one with -i FILE, FLEETMEDIC_INVENTORY or the config file")
+        made = sources.load(named)
+        for warning in made.warnings:
+            click.echo(f"fleetmedic: {line(warning)}", err=True)
+        return made
+
+    def hosts(self, inventory: Inventory, pattern: str) -> tuple[Host, ...]:
+        chosen = patterns.select(inventory, pattern)
+        if not chosen:
+            raise InventoryError(f"{pattern}: no host; the inventory {' '.join(inventory.sources)} is empty")
+        return chosen
+
+
+def desk(**flags: str | Sequence[str] | None) -> Desk:
+    """The settings with this command's flags on top. SettingError for a bad one."""
+    given = {name: value if isinstance(value, str) else "\n".join(value) for name, value in flags.items() if value}
+    environment = dict(os.environ)  # noqa: TID251 - the edge
+    return Desk(settings.resolve(given, environment, os.geteuid()), environment)

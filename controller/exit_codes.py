@@ -1,0 +1,41 @@
+"""The exit codes of every command, one meaning each (`fleetmedic check --help` prints them)."""
+
+from collections.abc import Iterable
+
+from controller.report import SILENT, HostReport, State
+
+OWN_ERROR = 1
+FAILED = 2
+UNREACHABLE = 4
+WARNED = 16
+USAGE = 64
+BAD_DATA = 65
+NO_AGENT = 69
+NOT_PERMITTED = 77
+INTERRUPTED = 130
+
+TABLE = """\
+Exit codes:
+  0    all well
+  1    an error of fleetmedic itself
+  2    a check is critical, or could not look, on some host
+  4    some host gave no answer (6: both)
+  16   warnings, with --strict (added to the others)
+  64   wrong use of the command
+  65   the inventory, a pattern or a configuration is wrong
+  69   no agent answered, where the command needs one
+  77   not permitted: certificates or role
+  130  interrupted"""
+
+
+def of_check(reports: Iterable[HostReport], *, strict: bool) -> int:
+    """Bits 2 and 4 only ever mean hosts."""
+    code = 0
+    for report in reports:
+        if report.state in (State.FAILED, State.NOT_ATTEMPTED):
+            code |= FAILED
+        if report.state in SILENT:
+            code |= UNREACHABLE
+        if strict and report.warns:
+            code |= WARNED
+    return code

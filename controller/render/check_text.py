@@ -1,0 +1,253 @@
+"""A check for people: bad first, equal results folded, services, totals last; plain whole lines off a terminal."""
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from controller import services
+from controller.render.escape import line
+from controller.render.host_ranges import fold
+from controller.render.paper import Paper
+from controller.report import SILENT, HostReport, State
+from controller.store.runs import Run
+from fleetmedic.v1.finding_pb2 import (
+    STATUS_CRIT,
+    STATUS_ERROR,
+    STATUS_INFO,
+    STATUS_OK,
+    STATUS_SKIPPED,
+    STATUS_WARN,
+    Finding,
+)
+
+# What is shown, worst first; a status this version does not know is never taken for well.
+WORDS = {
+    STATUS_CRIT: "crit",
+    STATUS_ERROR: "error",
+    STATUS_WARN: "warn",
+    STATUS_INFO: "info",
+    STATUS_OK: "ok",
+    STATUS_SKIPPED: "skipped",
+}
+ORDER = (STATUS_CRIT, STATUS_ERROR, STATUS_WARN, STATUS_INFO, STATUS_SKIPPED, STATUS_OK)
+BAD = frozenset({STATUS_CRIT, STATUS_ERROR, STATUS_WARN})
+STATE_WIDTH = 10
+HOST_WIDTH = 16
+INDENT = STATE_WIDTH + HOST_WIDTH
+CLOCK_TOLERANCE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A result and the hosts that have it alike."""
+
+    finding: Finding
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """`everything` shows what is well too; `again` is the command that asks `{hosts}` once more."""
+
+    everything: bool
+    folded: bool
+    again: str
+    now: float
+
+
+def head(paper: Paper, pattern: str, hosts: int, inventory: str, forks: int, deadline: float) -> None:
+    """The line before the first call; on a terminal only, where somebody waits."""
+    if paper.terminal:
+        where = f"   inventory {inventory}   forks {forks}" if inventory else ""
+        paper.write(paper.paint(f"{line(pattern)}: {_count(hosts, 'host')}{where}   deadline {deadline:g}s", "dim"))
+        paper.write()
+
+
+def body(paper: Paper, run: Run, view: View) -> None:
+    """Everything after it, in one go."""
+    shown = list(_shown(run.reports, folded=view.folded and paper.terminal))
+    for item in shown:
+        if item.finding.status in BAD or (view.everything and item.finding.status != STATUS_SKIPPED):
+            _result(paper, item, view)
+    for cause, state, hosts in _silent(run.reports, folded=view.folded and paper.terminal):
+        _silent_line(paper, cause, state, hosts)
+    _clocks(paper, run.reports)
+    _not_checked(paper, shown, everything=view.everything)
+    _well(paper, run.reports)
+    if paper.terminal:
+        paper.write()
+    _services(paper, run.reports)
+    _totals(paper, run, view)
+
+
+def _shown(reports: Iterable[HostReport], *, folded: bool) -> Iterator[Shown]:
+    groups: dict[tuple[object, ...], tuple[Finding, list[str]]] = {}
+    for report in reports:
+        for finding in report.answer.findings:
+            subject = finding.subject
+            key: tuple[object, ...] = (finding.id, finding.status, subject.service, subject.kind, finding.summary)
+            if not folded:
+                key = (*key, subject.name, report.host)
+            groups.setdefault(key, (finding, []))[1].append(report.host)
+    made = [Shown(finding, tuple(dict.fromkeys(hosts))) for finding, hosts in groups.values()]
+    rank = {status: place for place, status in enumerate(ORDER)}
+    yield from sorted(made, key=lambda item: (rank.get(item.finding.status, -1), item.finding.id))
+
+
+def _result(paper: Paper, item: Shown, view: View) -> None:
+    finding = item.finding
+    word = WORDS.get(finding.status, "")
+    state = f"{paper.sign(word) if word else '?'} {(word or '?').upper()}"
+    hosts = fold(item.hosts) if paper.terminal and view.folded else " ".join(item.hosts)
+    subject = finding.subject
+    on = f"{subject.service}" if subject.name in ("", subject.service) else f"{subject.service} {subject.name}"
+    text = f"{finding.id}  {line(on)}: {line(finding.summary)}{_since(finding, view.now)}"
+    if len(item.hosts) > 1 and paper.terminal:
+        text += f" (same on {len(item.hosts)} hosts)"
+    _lines(paper, state, word, hosts, text)
+    if finding.status in BAD:
+        _advice(paper, item, view)
+
+
+def _lines(paper: Paper, state: str, word: str, hosts: str, text: str) -> None:
+    painted = paper.paint(state, word) + " " * max(1, STATE_WIDTH - len(state))
+    if not paper.terminal:
+        # One whole line for each result, so that a search for a host or an id finds it.
+        paper.write(f"{state.partition(' ')[2]} {hosts} {text}")
+    elif len(hosts) < HOST_WIDTH:
+        paper.hanging(f"{painted}{hosts:<{HOST_WIDTH}}", text, INDENT, INDENT)
+    else:
+        paper.hanging(painted, hosts, STATE_WIDTH, STATE_WIDTH)
+        paper.hanging(" " * INDENT, text, INDENT, INDENT)
+
+
+def _advice(paper: Paper, item: Shown, view: View) -> None:
+    finding = item.finding
+    del view
+    if finding.next:
+        step = line(finding.next).replace("{host}", ",".join(map(shlex.quote, item.hosts)))
+        paper.hanging(" " * INDENT + paper.paint("next: ", "dim"), step, INDENT + 6, INDENT + 6)
+
+
+def _since(finding: Finding, now: float) -> str:
+    if finding.status not in BAD or not finding.HasField("first_seen_time"):
+        return ""
+    since = finding.first_seen_time.ToMilliseconds() / 1000
+    clock = datetime.fromtimestamp(since, UTC)
+    day = "" if now - since < 86400 else f"{clock:%Y-%m-%d} "
+    return f"   since {day}{clock:%H:%M}Z ({ago(now - since)})"
+
+
+def ago(seconds: float) -> str:
+    whole = max(0, int(seconds))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if whole >= size:
+            return f"{whole // size}{unit}"
+    return f"{whole}s"
+
+
+def _silent(reports: Iterable[HostReport], *, folded: bool) -> list[tuple[str, State, list[str]]]:
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for report in reports:
+        if report.cause:
+            key: tuple[object, ...] = (
+                (report.cause, report.state) if folded else (report.cause, report.state, report.host)
+            )
+            groups.setdefault(key, []).append(report.host)
+    return [(str(key[0]), State(str(key[1])), hosts) for key, hosts in groups.items()]
+
+
+def _silent_line(paper: Paper, cause: str, state: State, hosts: Sequence[str]) -> None:
+    names = {
+        State.UNREACHABLE: ("UNREACH", "unreach"),
+        State.TIMEOUT: ("TIMEOUT", "unreach"),
+        State.SKIPPED: ("SKIPPED", "skipped"),
+    }
+    word, colour = names.get(state, ("ERROR", "error"))
+    text = line(cause) + (f" (same on {len(hosts)} hosts)" if len(hosts) > 1 and paper.terminal else "")
+    _lines(paper, f"{paper.sign(colour)} {word}", colour, fold(hosts) if paper.terminal else " ".join(hosts), text)
+
+
+def _clocks(paper: Paper, reports: Iterable[HostReport]) -> None:
+    for report in reports:
+        offset = report.clock_offset
+        if offset is not None and abs(offset) > CLOCK_TOLERANCE:
+            text = f"its clock is {offset:+.1f}s off ours: mind it when you read its logs"
+            _lines(paper, f"{paper.sign('warn')} CLOCK", "warn", report.host, text)
+
+
+def _not_checked(paper: Paper, shown: Iterable[Shown], *, everything: bool) -> None:
+    """What was not looked at, by reason: a check that was skipped is never counted as well."""
+    reasons: dict[str, tuple[set[str], set[str]]] = {}
+    for item in shown:
+        if item.finding.status == STATUS_SKIPPED:
+            ids, hosts = reasons.setdefault(item.finding.reason or item.finding.summary, (set(), set()))
+            ids.add(item.finding.id)
+            hosts.update(item.hosts)
+    for reason, (ids, hosts) in sorted(reasons.items()):
+        _lines(
+            paper,
+            f"{paper.sign('skipped')} SKIPPED",
+            "dim",
+            _hosts(paper, hosts),
+            f"{line(reason)}: {_ids(ids, everything)}",
+        )
+
+
+def _hosts(paper: Paper, hosts: Iterable[str]) -> str:
+    return fold(sorted(hosts)) if paper.terminal else " ".join(sorted(hosts))
+
+
+def _ids(ids: Iterable[str], everything: bool) -> str:  # noqa: FBT001 - one place, one meaning
+    names = sorted(ids)
+    return ", ".join(names) if everything or len(names) <= 3 else f"{', '.join(names[:2])} and {len(names) - 2} more"
+
+
+def _well(paper: Paper, reports: Sequence[HostReport]) -> None:
+    well = [report.host for report in reports if report.state == State.OK and not report.warns]
+    if not well:
+        return
+    if paper.terminal:
+        _lines(paper, f"{paper.sign('ok')} OK", "ok", _count(len(well), "host"), fold(well))
+        return
+    for host in well:
+        paper.write(f"OK {host}")
+
+
+def _services(paper: Paper, reports: Sequence[HostReport]) -> None:
+    seen = services.scope(reports)
+    parts = []
+    if seen.affected:
+        parts.append("affected: " + ", ".join(f"{line(name)} ({bad}/{there})" for name, bad, there in seen.affected))
+    if seen.watched:
+        parts.append("warned: " + ", ".join(map(line, seen.watched)))
+    if seen.unaffected:
+        parts.append("not affected: " + ", ".join(map(line, seen.unaffected)))
+    if parts:
+        paper.hanging("", "   ".join(parts), 0, 0)
+
+
+def _totals(paper: Paper, run: Run, view: View) -> None:
+    reports = run.reports
+    counts = [
+        (sum(report.state == State.OK and not report.warns for report in reports), "ok"),
+        (sum(report.state == State.OK and report.warns for report in reports), "warn"),
+        (sum(report.state == State.FAILED for report in reports), "failed"),
+        (sum(report.state in SILENT for report in reports), "unreachable"),
+        (
+            sum(report.state in (State.SKIPPED, State.NOT_ATTEMPTED, State.CANCELLED) for report in reports),
+            "not checked",
+        ),
+    ]
+    said = "  ".join(f"{count} {word}" for count, word in counts if count)
+    paper.write(f"{_count(len(reports), 'host')}: {said}   {run.checks} checks in {run.seconds:.1f}s   run {run.id}")
+    bad = [report.host for report in reports if report.state != State.OK or report.warns]
+    details = f"details: fleetmedic runs show {run.id}" if bad else "all of it: fleetmedic check --show all"
+    if bad and view.again:
+        details += f"   again: {view.again.replace('{hosts}', shlex.quote(','.join(bad)))}"
+    paper.hanging("", f"{details}   exit code {run.exit_code}", 0, 0)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"

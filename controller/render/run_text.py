@@ -1,0 +1,80 @@
+"""A kept run for people: for each host what was bad, with the evidence."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from controller.render.check_text import ORDER, WORDS
+from controller.render.escape import block, line
+from controller.render.paper import Paper
+from controller.report import HostReport, State
+from controller.store.runs import Run
+from fleetmedic.v1.finding_pb2 import STATUS_OK, STATUS_SKIPPED, Finding, Table
+
+MOST_WIDE = 60
+
+
+def body(paper: Paper, run: Run, only: str | None) -> None:
+    when = datetime.fromtimestamp(run.started_at, UTC)
+    paper.write(f"run {run.id}   {run.kind} {line(run.pattern)}   {when:%Y-%m-%d %H:%M:%SZ}   {run.seconds:.1f}s")
+    if run.inventory:
+        paper.write(f"inventory {line(run.inventory)}")
+    shown = [report for report in run.reports if only in (None, report.host)]
+    for report in sorted(shown, key=lambda item: item.state == State.OK):
+        _host(paper, report)
+    paper.write(f"exit code {run.exit_code}")
+
+
+def _host(paper: Paper, report: HostReport) -> None:
+    paper.write()
+    cause = f": {line(report.cause)}" if report.cause else ""
+    paper.write(f"{report.host}  {report.state.value}{cause}  ({report.seconds:.2f}s)")
+    rank = {status: place for place, status in enumerate(ORDER)}
+    for finding in sorted(report.answer.findings, key=lambda item: rank.get(item.status, -1)):
+        if finding.status not in (STATUS_OK, STATUS_SKIPPED):
+            _finding(paper, finding)
+    quiet = [finding.id for finding in report.answer.findings if finding.status in (STATUS_OK, STATUS_SKIPPED)]
+    if quiet:
+        paper.hanging("  well or skipped: ", ", ".join(sorted(set(quiet))), 4, 19)
+
+
+def _finding(paper: Paper, finding: Finding) -> None:
+    word = WORDS.get(finding.status, "")
+    subject = finding.subject
+    sign = paper.paint(f"{paper.sign(word) if word else '?'} {(word or '?').upper()}", word)
+    text = f"{finding.id}  {line(subject.service)} {line(subject.name)}: {line(finding.summary)}"
+    paper.hanging(f"  {sign}  ", text, 4, 12)
+    for metric in finding.metrics:
+        limit = (
+            f" (limit {metric.limit:g}, {line(metric.owner)}, {line(metric.origin)})"
+            if metric.HasField("limit")
+            else ""
+        )
+        paper.write(f"      {line(metric.name)} = {metric.value:g} {line(metric.unit)}{limit}")
+    if finding.HasField("table"):
+        _table(paper, finding.table)
+    for part in block(finding.excerpt):
+        paper.write(f"      | {part}")
+    if finding.equal_command:
+        paper.write(f"      same as: {line(finding.equal_command)}")
+    if finding.next:
+        paper.write(f"      next: {line(finding.next)}")
+
+
+def _table(paper: Paper, table: Table) -> None:
+    rows = [list(table.columns)] + [list(row.cells) for row in table.rows]
+    cells = [[_cell(paper, cell) for cell in row] for row in rows]
+    widths = [max((len(row[place]) for row in cells if place < len(row)), default=0) for place in range(len(rows[0]))]
+    for row in cells:
+        paper.write("      " + _padded(row, widths).rstrip())
+    if table.omitted:
+        paper.write(f"      and {table.omitted} more rows")
+
+
+def _padded(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False))
+
+
+def _cell(paper: Paper, cell: str) -> str:
+    """Cut on a terminal, where a table of long statements can't be read; whole elsewhere."""
+    text = line(cell)
+    return text if not paper.terminal or len(text) <= MOST_WIDE else text[: MOST_WIDE - 1] + "…"

@@ -1,0 +1,53 @@
+"""What one host gave: its answer, or why there is none."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fleetmedic.v1.agent_pb2 import CheckResponse
+from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_WARN, Finding, Status
+
+
+class State(StrEnum):
+    """How a host ended in a fan-out (inventory.md F1)."""
+
+    OK = "ok"
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    SKIPPED = "skipped"
+    NOT_ATTEMPTED = "not_attempted"
+    CANCELLED = "cancelled"
+
+
+# No answer at all, or none in time: bit 4 of the exit code.
+SILENT = frozenset({State.UNREACHABLE, State.TIMEOUT})
+BAD = frozenset({STATUS_CRIT, STATUS_ERROR})
+
+
+@dataclass(frozen=True, slots=True)
+class HostReport:
+    """Exactly one for each selected host. `answer` is empty where none came; `seconds` since the fan-out began."""
+
+    host: str
+    state: State
+    cause: str
+    seconds: float
+    answer: CheckResponse
+    # The host's clock against ours, in seconds; None where it was not measured.
+    clock_offset: float | None = None
+    messages: int = 0
+    # The agent found the request itself wrong; `cause` says how.
+    refused: bool = False
+
+    def statuses(self) -> Iterator["Status.ValueType"]:
+        return (finding.status for finding in self.answer.findings)
+
+    @property
+    def warns(self) -> bool:
+        return any(status == STATUS_WARN for status in self.statuses())
+
+
+def judged(findings: Iterable[Finding]) -> State:
+    """The state of a host that answered: a check that is crit, or could not look, fails it."""
+    return State.FAILED if any(finding.status in BAD for finding in findings) else State.OK

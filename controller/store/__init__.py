@@ -1,0 +1,1 @@
+"""What the desk remembers: one SQLite file with the event log, and every run."""

@@ -1,0 +1,149 @@
+"""Every run: who was asked, what each host gave, and the whole answer of those with something bad."""
+
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from controller.report import HostReport, State
+from controller.store import events
+from fleetmedic.v1.agent_pb2 import CheckResponse
+from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_WARN
+
+# Easy to say over the phone: no 0, O, 1 or I.
+ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
+KEPT = frozenset({STATUS_WARN, STATUS_CRIT, STATUS_ERROR})
+FASTEST = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One command over the fleet; `reports` in the order of the targets."""
+
+    id: str
+    kind: str
+    started_at: float
+    seconds: float
+    pattern: str
+    inventory: str
+    reports: tuple[HostReport, ...]
+    exit_code: int
+
+    @property
+    def checks(self) -> int:
+        return sum(len(report.answer.findings) for report in self.reports)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A run's line in a list."""
+
+    id: str
+    kind: str
+    started_at: float
+    seconds: float
+    pattern: str
+    inventory: str
+    hosts: int
+    checks: int
+    exit_code: int
+
+
+def new_id(base: sqlite3.Connection, choose: Callable[[Sequence[str]], str]) -> str:
+    """A name no run has yet: four signs, more where those run out. `choose` picks one of several at random."""
+    for length in (4, 4, 4, 5, 5, 6, 8):
+        made = "".join(choose(ALPHABET) for _ in range(length))
+        if base.execute("SELECT 1 FROM runs WHERE id = ?", (made,)).fetchone() is None:
+            return made
+    raise RuntimeError("no free run id found")
+
+
+def save(base: sqlite3.Connection, run: Run, actor: str, now: float) -> None:
+    """The whole run and its event, in one transaction."""
+    with base:
+        base.execute("BEGIN IMMEDIATE")
+        base.execute(
+            "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                run.id,
+                run.kind,
+                run.started_at,
+                run.seconds,
+                run.pattern,
+                run.inventory,
+                len(run.reports),
+                run.checks,
+                run.exit_code,
+            ),
+        )
+        base.executemany(
+            "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (_report_row(run.id, place, report) for place, report in enumerate(run.reports)),
+        )
+        base.executemany("INSERT INTO findings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _finding_rows(run))
+        text = f"{run.kind} of {run.pattern}: {len(run.reports)} hosts, exit code {run.exit_code}"
+        data = {"run": run.id, "hosts": len(run.reports), "checks": run.checks, "exit_code": run.exit_code}
+        events.append(base, events.Event(run.started_at, run.kind, actor, "controller", text, data), now)
+
+
+def _report_row(run: str, place: int, report: HostReport) -> tuple[object, ...]:
+    bad = report.state != State.OK or report.warns
+    answer = zlib.compress(report.answer.SerializeToString(), FASTEST) if bad else None
+    return (
+        run,
+        place,
+        report.host,
+        report.state.value,
+        report.cause,
+        report.seconds,
+        report.clock_offset,
+        report.answer.agent.version,
+        len(report.answer.findings),
+        answer,
+    )
+
+
+def _finding_rows(run: Run) -> Iterator[tuple[object, ...]]:
+    for report in run.reports:
+        for finding in report.answer.findings:
+            if finding.status in KEPT:
+                subject = finding.subject
+                seen = finding.first_seen_time.ToMilliseconds() / 1000 if finding.HasField("first_seen_time") else None
+                row = (run.id, report.host, finding.id, finding.status, subject.service, subject.kind, subject.name)
+                yield (*row, finding.summary, seen)
+
+
+def recent(base: sqlite3.Connection, most: int) -> list[Summary]:
+    """The last runs, newest first."""
+    rows = base.execute(
+        "SELECT id, kind, started_at, seconds, pattern, inventory, hosts, checks, exit_code"
+        " FROM runs ORDER BY started_at DESC LIMIT ?",
+        (most,),
+    )
+    return [Summary(*row) for row in rows]
+
+
+def ids(base: sqlite3.Connection) -> list[str]:
+    return [row[0] for row in base.execute("SELECT id FROM runs")]
+
+
+def load(base: sqlite3.Connection, run_id: str) -> Run | None:
+    """A run as it was, except that hosts that were wholly well come without their findings; None where unknown."""
+    row = base.execute(
+        "SELECT id, kind, started_at, seconds, pattern, inventory, exit_code FROM runs WHERE id = ?", (run_id.upper(),)
+    ).fetchone()
+    if row is None:
+        return None
+    reports = base.execute(
+        "SELECT host, state, cause, seconds, answer, clock_offset FROM reports WHERE run = ? ORDER BY place", (row[0],)
+    )
+    identity, kind, started_at, seconds, pattern, inventory, exit_code = row
+    seen = tuple(_report(*fields) for fields in reports)
+    return Run(identity, kind, started_at, seconds, pattern, inventory, seen, exit_code)
+
+
+def _report(
+    host: str, state: str, cause: str, seconds: float, answer: bytes | None, clock_offset: float | None
+) -> HostReport:
+    made = CheckResponse.FromString(zlib.decompress(answer)) if answer else CheckResponse()
+    return HostReport(host, State(state), cause, seconds, made, clock_offset)

@@ -1,0 +1,1 @@
+"""How an agent is reached: over mutual TLS, or as a process on this machine."""

@@ -1,0 +1,47 @@
+"""Calls over mutual TLS: the server's name is always the inventory name, whatever the address."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+
+from controller.inventory.connection import Endpoint
+from fleetmedic.v1 import agent_pb2
+
+SERVICE = agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
+CHECK = f"/{SERVICE}/Check"
+DESCRIBE = f"/{SERVICE}/Describe"
+LARGEST_ANSWER = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who calls: PEM bytes of the certificate chain, its key, and the authority the agents' certificates come from."""
+
+    certificate: bytes
+    key: bytes
+    agent_authority: bytes
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(self.agent_authority, self.key, self.certificate)
+
+
+def channel(endpoint: Endpoint, address: str, credentials: grpc.ChannelCredentials) -> grpc.aio.Channel:
+    """A channel to an agent at an address already resolved. Nothing is dialled before the first call."""
+    return grpc.aio.secure_channel(target(address, endpoint.port), credentials, options=_options(endpoint.name))
+
+
+def _options(name: str) -> Sequence[tuple[str, str | int]]:
+    return (
+        ("grpc.ssl_target_name_override", name),
+        ("grpc.default_authority", name),
+        ("grpc.max_receive_message_length", LARGEST_ANSWER),
+        # A check is asked once; what fails is reported, not tried again behind the caller's back.
+        ("grpc.enable_retries", 0),
+        ("grpc.enable_http_proxy", 0),
+    )
+
+
+def target(address: str, port: int) -> str:
+    return f"ipv6:[{address}]:{port}" if ":" in address else f"ipv4:{address}:{port}"

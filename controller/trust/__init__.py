@@ -1,0 +1,1 @@
+"""Certificates: the files we call with, and the authorities they come from."""
