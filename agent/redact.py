@@ -74,10 +74,9 @@ def url(text: str) -> str:
 
 
 # Found anywhere in a name (DB_PASSWORD, x-api-key); bounded, so that a long word costs no more than a short one.
-_WORD = (
-    r"(?:pass(?:wd|word|phrase)?|pwd|secret|token|api_?key|access_?key|private_?key|auth|cookie|session|credential)"
-    r"[\w.-]{0,64}"
-)
+_SURE = r"pass(?:wd|word|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential"
+_WORD = rf"(?:{_SURE}|auth|cookie|session)[\w.-]{{0,64}}"
+_VALUE = r"(?:\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|[^\s,;&)}\]]+)"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*-----.*?(?:-----END [A-Z ]*-----|\Z)", re.DOTALL), MASK),
     # A DSN: any characters up to the last @ of the word, so a password with / or : in it goes too.
@@ -87,12 +86,9 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(?:ghp_|gho_|github_pat_|xox[abprs]-|AKIA|ASIA|sk-|sk_live_|glpat-)[\w-]{8,}"), MASK),
     (re.compile(r"(?i)\b((?:set-)?cookie|authorization|proxy-authorization)(\s*:\s*)[^\r\n]+"), rf"\1\2{MASK}"),
     (re.compile(rf"(?i)({_WORD})([\"'])(\s{{0,8}}:\s{{0,8}})([\"'])(?:[^\"'\\]|\\.)*(?:\4|\Z)"), rf"\1\2\3\4{MASK}\4"),
-    (
-        re.compile(
-            rf"(?i)({_WORD})(\s{{0,8}}(?:=>|=|:)\s{{0,8}})(?:\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|[^\s,;&)}}\]]+)"
-        ),
-        rf"\1\2{MASK}",
-    ),
+    (re.compile(rf"(?i)({_WORD})(\s{{0,8}}=>?\s{{0,8}}){_VALUE}"), rf"\1\2{MASK}"),
+    # With a colon only words that are sure: libpq says "fe_sendauth: no password supplied".
+    (re.compile(rf"(?i)((?:{_SURE})[\w.-]{{0,64}})(\s{{0,8}}:\s{{0,8}}){_VALUE}"), rf"\1\2{MASK}"),
     (re.compile(r"(?i)\b(requirepass|masterauth|primaryauth)(\s+)\S+"), rf"\1\2{MASK}"),
     (re.compile(r"\b(AUTH)(\s+)\S+(?:[^\S\n]+\S+)?"), rf"\1\2{MASK}"),
     (re.compile(r"(?i)\b(password|identified by)(\s+)(?:'[^']*'?|\"[^\"]*\"?)"), rf"\1\2{MASK}"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fleetmedic.v1.agent_pb2 import CheckResponse
-from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_WARN, Finding, Status
+from fleetmedic.v1.finding_pb2 import STATUS_INFO, STATUS_OK, STATUS_SKIPPED, STATUS_WARN, Finding, Status
 
 
 class State(StrEnum):
@@ -22,7 +22,8 @@ class State(StrEnum):
 
 # No answer at all, or none in time: bit 4 of the exit code.
 SILENT = frozenset({State.UNREACHABLE, State.TIMEOUT})
-BAD = frozenset({STATUS_CRIT, STATUS_ERROR})
+# What is not bad. All else is: crit, error, and what a newer agent says that this version does not know.
+HARMLESS = frozenset({STATUS_OK, STATUS_INFO, STATUS_WARN, STATUS_SKIPPED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,5 +50,5 @@ class HostReport:
 
 
 def judged(findings: Iterable[Finding]) -> State:
-    """The state of a host that answered: a check that is crit, or could not look, fails it."""
-    return State.FAILED if any(finding.status in BAD for finding in findings) else State.OK
+    """The state of a host that answered: a check that is crit, could not look, or is not understood, fails it."""
+    return State.FAILED if any(finding.status not in HARMLESS for finding in findings) else State.OK

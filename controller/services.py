@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from controller.report import BAD, HostReport
+from controller.report import HARMLESS, HostReport
 from fleetmedic.v1.finding_pb2 import STATUS_OK, STATUS_WARN
 
 
@@ -21,14 +21,14 @@ class Scope:
 
 
 def scope(reports: Iterable[HostReport]) -> Scope:
-    """A service is affected where one of its findings is crit or error, watched where it has a warning."""
+    """A service is affected where one of its findings is bad, watched where it has a warning."""
     bad: dict[str, set[str]] = {}
     warned: set[str] = set()
     there: dict[str, set[str]] = {}
     for report in reports:
         for finding in report.answer.findings:
             service = finding.subject.service
-            if finding.status in BAD:
+            if finding.status not in HARMLESS:
                 bad.setdefault(service, set()).add(report.host)
             elif finding.status == STATUS_WARN:
                 warned.add(service)

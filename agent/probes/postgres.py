@@ -250,7 +250,9 @@ def _without_login(target: Target, made: PostgresSnapshot) -> PostgresSnapshot:
 
 def _titled_backends(postmaster: int) -> Iterator[re.Match[str]]:
     for process in procfs.processes():
-        if process.parent == postmaster and (found := TITLE.fullmatch(procfs.title(process.pid))):
+        found = TITLE.fullmatch(procfs.title(process.pid)) if process.parent == postmaster else None
+        # "idle" or a command in capitals; one that is just let in, or turned away, is mostly our own attempt.
+        if found and (found["state"].startswith("idle") or found["state"][0].isupper()):
             yield found
 
 

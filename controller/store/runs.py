@@ -5,14 +5,13 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from controller.report import HostReport, State
+from controller.report import HARMLESS, HostReport, State
 from controller.store import events
 from fleetmedic.v1.agent_pb2 import CheckResponse
-from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_WARN
+from fleetmedic.v1.finding_pb2 import STATUS_WARN
 
 # Easy to say over the phone: no 0, O, 1 or I.
 ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
-KEPT = frozenset({STATUS_WARN, STATUS_CRIT, STATUS_ERROR})
 FASTEST = 1
 
 
@@ -106,7 +105,7 @@ def _report_row(run: str, place: int, report: HostReport) -> tuple[object, ...]:
 def _finding_rows(run: Run) -> Iterator[tuple[object, ...]]:
     for report in run.reports:
         for finding in report.answer.findings:
-            if finding.status in KEPT:
+            if finding.status == STATUS_WARN or finding.status not in HARMLESS:
                 subject = finding.subject
                 seen = finding.first_seen_time.ToMilliseconds() / 1000 if finding.HasField("first_seen_time") else None
                 row = (run.id, report.host, finding.id, finding.status, subject.service, subject.kind, subject.name)

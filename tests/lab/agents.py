@@ -118,28 +118,38 @@ class Fleet:
 
 @contextlib.contextmanager
 def run(
-    desk: Desk, name: str, *, port: int, address: str = "127.0.0.1", config: str = "", prefix: Sequence[str] = ()
+    desk: Desk,
+    name: str,
+    *,
+    port: int,
+    address: str = "127.0.0.1",
+    top: str = "",
+    config: str = "",
+    environment: Mapping[str, str] = {},
 ) -> Iterator[Agent]:
-    """Run one agent until the block ends. `config` is more of agent.toml; `prefix` goes before the front's command."""
+    """Run one agent until the block ends.
+
+    `top` is more of agent.toml's top, `config` are tables of it; `environment` is the front's alone.
+    """
     folder = desk.folder / name
     folder.mkdir(parents=True, exist_ok=True)
     issued = desk.run("pki", "issue", "agent", name, "--dir", desk.pki, "--out", folder)
     assert issued.code == 0, issued.err
     file = folder / "agent.toml"
-    file.write_text(_config(desk, name, folder, address, port) + config)
-    environment = {**desk.environment, "HOME": str(folder)}
+    file.write_text(_config(desk, name, folder, address, port, top) + config)
+    own = {**desk.environment, "HOME": str(folder)}
     worker = child.run(
         [BIN / "fleetmedic-agent", "work", "--config", file],
         log=folder / "worker.log",
         ready=lambda _: (folder / "run" / "worker.sock").exists(),
-        environment=environment,
+        environment=own,
         name=f"{name} worker",
     )
     front = child.run(
-        [*prefix, BIN / "fleetmedic-agent", "serve", "--config", file],
+        [BIN / "fleetmedic-agent", "serve", "--config", file],
         log=folder / "front.log",
         ready=lambda started: "serving on port" in started.said(),
-        environment=environment,
+        environment={**own, **environment},
         name=f"{name} front",
     )
     with worker as working, front as serving:
@@ -151,14 +161,14 @@ def front_log(folder: Path) -> Path:
     return folder / "front.log"
 
 
-def _config(desk: Desk, name: str, folder: Path, address: str, port: int) -> str:
+def _config(desk: Desk, name: str, folder: Path, address: str, port: int, top: str) -> str:
     return f"""\
 name = "{name}"
 listen = "{address}:{port}"
 state = "{folder / "state"}"
 run = "{folder / "run"}"
 probe_allow = ["127.0.0.0/8", "*.lab"]
-
+{top}
 [tls]
 certificate = "{folder / name}.crt"
 key = "{folder / name}.key"
@@ -170,11 +180,20 @@ client_ca = "{desk.pki / "operator-ca.crt"}"
 @contextlib.contextmanager
 def fleet(desk: Desk, agents: Sequence[Agent], variables: str = "") -> Iterator[Fleet]:
     """The agents under one inventory; `variables` is YAML for all of them, at four blanks."""
-    file = desk.folder / "inventory.yml"
+    yield Fleet(desk, agents, _inventory(desk, agents, variables, "-".join(agent.name for agent in agents)))
+
+
+def _inventory(desk: Desk, agents: Sequence[Agent], variables: str, name: str) -> Path:
+    file = desk.folder / f"{name}.yml"
     hosts = "".join(
         f"    {agent.name}: {{fleetmedic_address: {agent.address}, fleetmedic_port: {agent.port}}}\n"
         for agent in agents
     )
-    text = f"all:\n  hosts:\n{hosts}"
-    file.write_text(text + (f"  vars:\n{variables}" if variables else ""))
-    yield Fleet(desk, agents, file)
+    file.write_text(f"all:\n  hosts:\n{hosts}" + (f"  vars:\n{variables}" if variables else ""))
+    return file
+
+
+def asking(fleet: Fleet, **variables: object) -> Fleet:
+    """The same fleet under an inventory with variables for all its hosts, such as fleetmedic_http."""
+    text = "".join(f"    {key}: {json.dumps(value)}\n" for key, value in variables.items())
+    return Fleet(fleet.desk, fleet.agents, _inventory(fleet.desk, fleet.agents, text, f"{fleet.inventory.stem}-asking"))

@@ -20,9 +20,9 @@ CRIT = Limit("crit_seconds", 30, "seconds", "own")
 MANY = Limit("crit_victims", 5, "count", "own")
 NEXT_IDLE = (
     "ask its owner, then end the session (to cancel it does nothing, it is idle): "
-    "SELECT pg_terminate_backend(pid) for the pid and backend_start shown"
+    "SELECT pg_terminate_backend({pid}), if backend_start still is the one shown"
 )
-NEXT_ACTIVE = "cancel its statement first: SELECT pg_cancel_backend(pid) for the pid and backend_start shown"
+NEXT_ACTIVE = "cancel its statement first: SELECT pg_cancel_backend({pid}), if backend_start still is the one shown"
 NEXT_PREPARED = "a prepared transaction: SELECT * FROM pg_prepared_xacts, then COMMIT or ROLLBACK PREPARED by its owner"
 
 COMMAND = (
@@ -113,12 +113,15 @@ def _blocking(snapshot: Snapshot, root: Root, status: Level, limits: Limits) -> 
         ],
         table=_table(root, sessions, snapshot.postgres.lock_edges),
         equal_command=COMMAND,
-        next_step=NEXT_PREPARED if root.pid == PREPARED else NEXT_ACTIVE if _is_active(session) else NEXT_IDLE,
+        next_step=_next(root, session),
     )
 
 
-def _is_active(session: PostgresSession | None) -> bool:
-    return session is not None and session.state == "active"
+def _next(root: Root, session: PostgresSession | None) -> str:
+    if root.pid == PREPARED:
+        return NEXT_PREPARED
+    step = NEXT_ACTIVE if session is not None and session.state == "active" else NEXT_IDLE
+    return step.replace("{pid}", str(root.pid))
 
 
 def _table(root: Root, sessions: Mapping[int, PostgresSession], edges: Sequence[PostgresLockEdge]) -> Table:

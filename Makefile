@@ -1,0 +1,69 @@
+# What a developer runs; CI runs `make test`. Everything is installed into .venv, from the package index alone.
+.PHONY: install system demo lint proto docs test soak bench clean
+
+PYTHON ?= /usr/bin/python3
+UV := .cache/uv/bin/uv
+VENV := .venv/bin
+FAULT ?= lock
+SOURCES := agent controller tests benchmarks
+
+$(UV):
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .cache/uv
+	.cache/uv/bin/python -m pip install -q --disable-pip-version-check uv
+
+.venv/.demo: pyproject.toml constraints.txt | $(UV)
+	@test -x $(VENV)/python || $(UV) venv -q --python $(PYTHON) .venv
+	$(UV) pip install -q --python $(VENV)/python --compile-bytecode -c constraints.txt -e '.[all]' --group demo
+	@touch $@
+
+.venv/.dev: .venv/.demo
+	$(UV) pip install -q --python $(VENV)/python --compile-bytecode -c constraints.txt -e '.[all]' --group dev
+	@touch $@
+
+install: .venv/.dev
+	@$(VENV)/python -m compileall -q agent controller protos
+
+# A real fault in a real PostgreSQL or Redis, found by real agents. FAULT=lock, redis-full or none.
+demo: .venv/.demo
+	@$(VENV)/python -m compileall -q agent controller protos
+	@$(VENV)/python -m tests.lab.demo $(FAULT)
+
+lint: install
+	$(VENV)/ruff format --check -q $(SOURCES)
+	$(VENV)/ruff check -q $(SOURCES)
+	$(VENV)/mypy
+	$(VENV)/lint-imports --no-logo
+	$(VENV)/buf lint
+	@rm -rf .cache/generated && mkdir -p .cache/generated && protos/generate .cache/generated
+	@for made in .cache/generated/fleetmedic/v1/*; do \
+		cmp "$$made" "protos/fleetmedic/v1/$${made##*/}" || { echo "generated code is out of date: make proto"; exit 1; }; done
+
+proto: install
+	protos/generate
+
+docs: install
+	$(VENV)/python docs/generate
+	$(VENV)/python -m pytest -q --collect-only --write-coverage > /dev/null
+
+# The Debian packages the lab starts. Installed as root or with sudo; a clear message where neither is possible.
+system:
+	@missing=$$($(PYTHON) tests/lab/requirements.py); [ -z "$$missing" ] || \
+	if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
+	if [ -n "$$missing" ]; then \
+		$$sudo true 2>/dev/null || { echo "these Debian packages are missing, and installing them needs root or sudo:" $$missing; exit 1; }; \
+		$$sudo apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing; fi
+
+test: system install lint
+	tests/run
+
+bench: install
+	$(VENV)/python -m benchmarks.fanout
+	$(VENV)/python tests/lab/sandbox.py $(VENV)/python -m benchmarks.agent_footprint
+
+# Long runs; their measured results go into benchmarks/README.md.
+soak: bench
+
+clean:
+	rm -rf .venv .cache dist

@@ -1,0 +1,3 @@
+"""What all tests share: the lab's fixtures, and the tie to the requirements."""
+
+pytest_plugins = ["tests.lab.fixtures", "tests.coverage"]
