@@ -33,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"fleetmedic-agent: {error}", file=sys.stderr)
         return EX_DATAERR
+    except frames.FrameError as error:
+        print(f"fleetmedic-agent: standard input: {error}", file=sys.stderr)
+        return EX_DATAERR
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"fleetmedic-agent: {where}{error.strerror or type(error).__name__}", file=sys.stderr)

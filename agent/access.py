@@ -94,7 +94,14 @@ def _parsed(pem: bytes) -> x509.Certificate:
 
 def identify(pem: bytes, org: str, now: datetime.datetime) -> Peer:
     """The peer a client certificate stands for. Denied where it is out of date, or is no operator's."""
-    certificate = _parsed(pem)
+    try:
+        return _identify(_parsed(pem), org, now)
+    except (ValueError, x509.DuplicateExtension) as error:
+        # What OpenSSL lets pass and a strict parser does not: its message would quote the certificate.
+        raise Denied(grpc.StatusCode.UNAUTHENTICATED, "the client certificate can't be read") from error
+
+
+def _identify(certificate: x509.Certificate, org: str, now: datetime.datetime) -> Peer:
     if not certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
         raise Denied(grpc.StatusCode.UNAUTHENTICATED, "the client certificate is out of date: get a new one")
     try:
@@ -165,7 +172,9 @@ class Guard(grpc.ServerInterceptor):
     def _stream(self, method: str, handler: Any) -> Callable[[bytes, Any], Iterator[Any]]:  # noqa: ANN401
         def call(raw: bytes, context: grpc.ServicerContext) -> Iterator[Any]:
             request = self._admitted(method, handler, raw, context)
-            answers = iter(handler.unary_stream(request, context))
+            answers = boundary.contain(
+                lambda: iter(handler.unary_stream(request, context)), lambda error: fail(context, error)
+            )
             while (
                 made := boundary.contain(lambda: next(answers, None), lambda error: fail(context, error))
             ) is not None:
@@ -188,7 +197,7 @@ def fail(context: grpc.ServicerContext, error: Exception) -> NoReturn:
     """What a caller learns of a bug: where it is, never the exception's text (security.md F12)."""
     if isinstance(error, NotImplementedError):
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "this version does not have that method")
-    if cast("Any", context).code() is not None:
-        # Aborted on purpose: the answer is there already.
+    if cast("Any", context).code() is not None and type(error) is Exception and not error.args:
+        # abort() was called on purpose, and raises this: the answer is there already.
         raise error
     context.abort(grpc.StatusCode.INTERNAL, f"the agent failed: {boundary.where(error)}")

@@ -29,7 +29,8 @@ def refuse_outside(allow: Sequence[str], targets: Iterable[Target]) -> tuple[lis
 def _refusal(allow: Sequence[str], target: Target) -> str:
     if target.probe not in REQUESTED:
         return f"a request may not name a {target.probe!r} target"
-    if not all(PLAIN.fullmatch(text) for text in (target.service, target.name)):
+    given = (target.service, target.name, target.url if target.probe == "http" else target.host)
+    if not all(PLAIN.fullmatch(text) for text in given):
         return "a requested target has characters that no name has"
     if target.pid or target.socket or target.join_network:
         return "a requested target may have an address or a URL, nothing else"
@@ -55,10 +56,21 @@ def _destination(target: Target) -> tuple[str, int]:
 
 
 def _covers(entry: str, host: str, port: int) -> bool:
-    if "/" in entry:
+    name, only = place(entry)
+    if only is not None and only != port:
+        return False
+    if "/" in name:
         try:
-            return ipaddress.ip_address(host) in ipaddress.ip_network(entry)
+            return ipaddress.ip_address(host) in ipaddress.ip_network(name)
         except ValueError:
             return False
-    name, colon, only = entry.rpartition(":") if re.search(r":\d+$", entry) else (entry, "", "")
-    return fnmatchcase(host.lower(), (name or entry).lower()) and (not colon or int(only) == port)
+    return fnmatchcase(host.lower(), name.lower())
+
+
+def place(entry: str) -> tuple[str, int | None]:
+    """A network or a host pattern, and its port where it names one. IPv6 with a port stands in brackets."""
+    bracketed = re.fullmatch(r"\[([0-9a-fA-F:.]+(?:/\d+)?)\](?::(\d+))?", entry)
+    found = bracketed or re.fullmatch(r"([^:]+):(\d+)", entry)
+    if found is None:
+        return entry, None
+    return found[1], int(found[2]) if found[2] else None

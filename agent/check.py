@@ -1,5 +1,6 @@
 """One check: choose rules, let their probes look in jobs, judge, and answer in at most two messages."""
 
+import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +13,7 @@ from agent.config import Config
 from agent.jobs import Crew
 from agent.recorder import BAD, Recorder
 from agent.registry import Rule
-from agent.rule import Limits, Seen, finding
+from agent.rule import Limits, Seen, finding, seconds
 from fleetmedic.v1.agent_pb2 import (
     SNAPSHOT_POLICY_ALWAYS,
     SNAPSHOT_POLICY_BAD,
@@ -94,7 +95,7 @@ def check(medic: Medic, request: CheckRequest, received: float) -> Iterator[Chec
 
 
 def _budget(request: CheckRequest) -> float:
-    asked = request.budget.ToTimedelta().total_seconds() if request.HasField("budget") else budgets.CHECK
+    asked = seconds(request.budget) if request.HasField("budget") else budgets.CHECK
     if not 0 < asked <= budgets.LONGEST_CALL:
         raise BadRequest(f"a budget of {asked:g} s is outside 0 to {budgets.LONGEST_CALL:g} s")
     return max(0.1, asked - budgets.ANSWER_MARGIN)
@@ -121,6 +122,9 @@ def _limits(rule: Rule, config: Config, request: CheckRequest) -> Limits:
         if limit.rule == rule.id:
             if limit.name not in {known.name for known in rule.limits}:
                 raise BadRequest(f"{rule.id} has no limit {limit.name!r} ({limit.origin})")
+            # Nothing is over NaN: it would make everything ok.
+            if not math.isfinite(limit.value):
+                raise BadRequest(f"{rule.id}.{limit.name} is {limit.value}, and must be a number ({limit.origin})")
             changed[limit.name] = (limit.value, limit.origin or "request")
     return Limits(changed)
 
@@ -130,7 +134,9 @@ def _look(medic: Medic, request: CheckRequest, run: _Run, crew: Crew, found: Dis
     needed = {probe for rule in run.rules for probe in rule.needs}
     allowed, refused = refuse_outside(medic.config.probe_allow, request.targets)
     _services_here(request, (*found.targets, *request.targets))
-    unseen = (*refused, *found.blind, *discovery.nothing_here(found, request.targets))
+    # Who asks for a service by name need not hear what else is not here.
+    absent = [] if request.services else discovery.nothing_here(found, request.targets)
+    unseen = (*refused, *found.blind, *absent)
     run.snapshots += [item for item in unseen if item.target.probe in needed and _asked_for(request, item.target)]
     for target in (*found.targets, *allowed):
         if target.probe in needed and _asked_for(request, target):

@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from agent import allowed
 from agent.registry import Rule
 from agent.toml_reader import ConfigError, Table, read
 
 DEFAULT_FILE = Path("/etc/fleetmedic/agent.toml")
 DEFAULT_PORT = 7443
+LAST_PORT = 65535
 HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 
 
@@ -167,7 +170,7 @@ def _listen(top: Table) -> str:
         ipaddress.ip_address(host.strip("[]"))
     except ValueError as error:
         raise top.refuse("listen", f"{listen!r} must be ADDRESS:PORT, such as 0.0.0.0:{DEFAULT_PORT}") from error
-    if not port.isdigit() or int(port) > 65535:
+    if not port.isdecimal() or not port.isascii() or int(port) > LAST_PORT:
         raise top.refuse("listen", f"{port!r} is no port")
     return listen
 
@@ -242,22 +245,38 @@ def _named(table: Table, key: str) -> Named:
     table.end()
     if not value:
         raise table.refuse(key, "is missing")
-    if key == "url" and not re.match(r"https?://[^/]", value):
+    if key == "url" and not _is_url(value):
         raise table.refuse(key, f"{value!r} must begin with http:// or https:// and name a host")
-    if key == "address" and not re.fullmatch(r"(.+):([0-9]{1,5})", value):
+    if key == "address" and not _is_address(value):
         raise table.refuse(key, f"{value!r} must be HOST:PORT")
     return made
+
+
+def _is_url(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _is_address(value: str) -> bool:
+    found = re.fullmatch(r".+:([0-9]{1,5})", value)
+    return found is not None and 0 < int(found[1]) <= LAST_PORT
 
 
 def _allow(top: Table) -> tuple[str, ...]:
     """Where a request may point HTTP, TLS and DNS probes: networks, host patterns, either with :PORT."""
     entries = top.texts("probe_allow")
     for entry in entries:
-        if "/" in entry:
+        name, port = allowed.place(entry)
+        if "/" in name:
             try:
-                ipaddress.ip_network(entry)
+                ipaddress.ip_network(name)
             except ValueError as error:
                 raise top.refuse("probe_allow", f"{entry!r} is no network, such as 10.0.0.0/8") from error
+        if not name or (port is not None and not 0 < port <= LAST_PORT):
+            raise top.refuse("probe_allow", f"{entry!r} must be a network or a host pattern, either with :PORT")
     return entries
 
 

@@ -93,6 +93,14 @@ def _named(config: Config) -> Iterator[Target]:
         yield _address_target("tls", item, host.strip("[]"), int(port))
     for item in config.dns:
         yield _address_target("dns", item, item.value, 0)
+    if config.docker_socket:
+        yield _docker_target(config.docker_socket, config.file.name if config.file else "")
+    for point in () if config.discover else config.mounts:
+        yield Target(probe="filesystem", service="host", name=point, origin=config.file.name if config.file else "")
+
+
+def _docker_target(socket: str, origin: str) -> Target:
+    return Target(probe="docker", service="docker", name=socket, socket=socket, origin=origin)
 
 
 def _login_target(probe: str, login: PostgresLogin | RedisLogin) -> Target:
@@ -116,7 +124,7 @@ def _discover(config: Config) -> DiscoverySnapshot:
     everybody = {process.pid: process for process in procfs.processes()}
     socket = _docker_socket(config, everybody.values())
     if socket:
-        made.targets.add(probe="docker", service="docker", name=socket, socket=socket, origin="discovered")
+        made.targets.append(_docker_target(socket, "discovered"))
     names = _container_names(socket)
     for process in everybody.values():
         parent = everybody.get(process.parent)

@@ -89,11 +89,11 @@ class Crew:
 
     def finished(self, until: float) -> Iterator[Snapshot]:
         """What is done by `until` (time.monotonic()), or sooner where nothing is left to wait for."""
-        while self._waiting or self._running:
+        while self.busy:
             yield from self._start()
             yield from self._reap_overdue()
             now = time.monotonic()
-            if now >= until:
+            if now >= until or not self.busy:
                 return
             for descriptor, _ in self._poll.poll(max(1, int(1000 * (self._next_turn(until) - now)))):
                 job = self._running[descriptor]
@@ -144,7 +144,7 @@ class Crew:
         piece = os.read(job.pipe, 1 << 20)
         job.result += piece
         if len(job.result) > LARGEST_RESULT:
-            os.kill(job.pid, signal.SIGKILL)
+            kill_group(job.pid)
             return True
         return not piece
 
@@ -243,20 +243,26 @@ def _child(work: Work, writer: int, lock: int, parent: int) -> None:
     os.closerange(high + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    body = boundary.contain(lambda: _look(work), lambda error: _refused(work, error)).SerializeToString()
-    view = memoryview(body)
-    while view:
-        view = view[os.write(writer, view) :]
-    os._exit(0)
+    try:
+        body = boundary.contain(lambda: _look(work), lambda error: _refused(work, error)).SerializeToString()
+        view = memoryview(body)
+        while view:
+            view = view[os.write(writer, view) :]
+        os._exit(0)
+    finally:
+        # Whatever passes the boundary (SystemExit) must not run on as a second parent.
+        os._exit(1)
 
 
 def _look(work: Work) -> Snapshot:
     began = time.monotonic()
     made = work.run(work.target)
+    made.ClearField("target")
+    redact.message(made, work.secrets)
+    # After the patterns, which would take auth-db:5432 for a secret: a target is our own, and its URL is redacted.
     made.target.CopyFrom(shown(work.target))
     made.taken_time.GetCurrentTime()
     made.took.FromNanoseconds(int((time.monotonic() - began) * 1e9))
-    redact.message(made, work.secrets)
     return made
 
 

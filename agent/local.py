@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent import VERSION, boundary, budgets, check, discovery, jobs
 from agent.check import BadRequest, Medic, NothingHere
+from agent.rule import seconds
 from fleetmedic.v1.agent_pb2 import DescribeResponse, Identity, RuleTitle
 from fleetmedic.v1.local_pb2 import (
     REFUSAL_KIND_INTERNAL,
@@ -29,7 +30,7 @@ def identity(name: str, started: float) -> Identity:
 
 def budget(request: LocalRequest) -> float:
     """How long the answer may take, in seconds; 0 for none given."""
-    asked = request.check.budget.ToTimedelta().total_seconds()
+    asked = seconds(request.check.budget)
     return min(asked, budgets.LONGEST_CALL) if asked > 0 else budgets.CHECK
 
 

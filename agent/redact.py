@@ -20,7 +20,7 @@ _SQL = re.compile(
     r"""
     (?P<line>--[^\n]*)
   | (?P<block>/\*)
-  | (?P<escape>\b[eE]'(?:[^'\\]|\\.|''|\\\Z)*(?:'|\Z))
+  | (?P<escape>\b[eE]'(?:[^'\\]|\\.|''|'[ \t\r\f]*\n\s*'|\\\Z)*(?:'|\Z))
   | (?P<string>(?:\b(?:[bBxXnN]|[uU]&))?'(?:[^']|'')*(?:'|\Z))
   | (?P<dollar>(?<![\w$])\$(?:[A-Za-z_\x80-\uffff][\w]*)?\$)
   | (?P<name>"(?:[^"]|"")*(?:"|\Z))
@@ -67,7 +67,10 @@ def _block_end(text: str, at: int) -> int:
 
 def url(text: str) -> str:
     """A URL without password, query and fragment; user, host, port and path stay."""
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return MASK
     host = parts.netloc.rpartition("@")[2]
     user = parts.username
     return urlunsplit((parts.scheme, f"{user}:{MASK}@{host}" if user else host, parts.path, "", ""))
@@ -82,10 +85,16 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # A DSN: any characters up to the last @ of the word, so a password with / or : in it goes too.
     (re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]{1,30}://)([^\s:/@'\"]{0,128}):(?:[^\s'\"]{0,512})@"), rf"\1\2:{MASK}@"),
     (re.compile(r"(?i)\b(bearer|basic|negotiate)\s+[A-Za-z0-9+/=._~-]{6,}"), rf"\1 {MASK}"),
-    (re.compile(r"\beyJ[\w-]{4,}\.[\w-]{4,}(?:\.[\w-]*)?"), MASK),
+    (re.compile(r"\beyJ[\w-]{4,1024}\.[\w-]{4,}(?:\.[\w-]*)?"), MASK),
     (re.compile(r"\b(?:ghp_|gho_|github_pat_|xox[abprs]-|AKIA|ASIA|sk-|sk_live_|glpat-)[\w-]{8,}"), MASK),
     (re.compile(r"(?i)\b((?:set-)?cookie|authorization|proxy-authorization)(\s*:\s*)[^\r\n]+"), rf"\1\2{MASK}"),
-    (re.compile(rf"(?i)({_WORD})([\"'])(\s{{0,8}}:\s{{0,8}})([\"'])(?:[^\"'\\]|\\.)*(?:\4|\Z)"), rf"\1\2\3\4{MASK}\4"),
+    (
+        re.compile(
+            rf"(?is)({_WORD})([\"'])(\s{{0,8}}:\s{{0,8}})"
+            r"(?:\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'(?:[^'\\]|\\.)*(?:'|\\?\Z)|[^\s,;}\]\"']+)"
+        ),
+        rf"\1\2\3\2{MASK}\2",
+    ),
     (re.compile(rf"(?i)({_WORD})(\s{{0,8}}=>?\s{{0,8}}){_VALUE}"), rf"\1\2{MASK}"),
     # With a colon only words that are sure: libpq says "fe_sendauth: no password supplied".
     (re.compile(rf"(?i)((?:{_SURE})[\w.-]{{0,64}})(\s{{0,8}}:\s{{0,8}}){_VALUE}"), rf"\1\2{MASK}"),
@@ -133,5 +142,6 @@ def message(made: Message, secrets: Iterable[str] = ()) -> None:
 def _map(field: FieldDescriptor, value: dict[str, str], held: tuple[str, ...]) -> None:
     entry = field.message_type
     if entry is not None and entry.fields_by_name["value"].type == FieldDescriptor.TYPE_STRING:
-        for key in list(value):
-            value[key] = text(value[key], held)
+        for key, said in list(value.items()):
+            del value[key]
+            value[text(key, held)] = text(said, held)

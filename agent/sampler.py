@@ -12,6 +12,8 @@ from agent.recorder import Recorder
 from fleetmedic.v1.snapshot_pb2 import DiscoverySnapshot, Target
 
 SAMPLED = ("docker", "redis")
+# Of these the worker keeps a resident; nothing else of what was found is written down.
+RESIDENT = frozenset({"postgres"})
 
 
 def sample(medic: Medic) -> None:
@@ -19,7 +21,8 @@ def sample(medic: Medic) -> None:
     found = discovery.run(medic.config, medic.locks)
     place = _place(medic.config.run)
     fresh = place.with_suffix(".new")
-    fresh.write_bytes(found.SerializeToString())
+    kept = [target for target in found.targets if target.probe in RESIDENT]
+    fresh.write_bytes(DiscoverySnapshot(targets=kept).SerializeToString())
     fresh.replace(place)
     crew = Crew(medic.locks)
     crew.add(probes.work(target, medic.config) for target in found.targets if target.probe in SAMPLED)

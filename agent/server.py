@@ -19,6 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from agent import access, budgets, check, frames, local
 from agent.access import Gate, Guard, Peer
 from agent.config import Config, TlsFiles
+from agent.rule import seconds
 from agent.toml_reader import ConfigError
 from fleetmedic.v1 import agent_pb2_grpc
 from fleetmedic.v1.agent_pb2 import CheckRequest, CheckResponse, DescribeRequest, DescribeResponse, Identity
@@ -42,6 +43,8 @@ OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.server_handshake_timeout_ms", 5000),
     ("grpc.max_receive_message_length", 64 * 1024),
+    # A window that stays small: requests are, and an oversize one is buffered up to the window before it is refused.
+    ("grpc.http2.bdp_probe", 0),
     ("grpc.max_send_message_length", 4 * 1024 * 1024),
     ("grpc.max_concurrent_streams", 32),
     ("grpc.max_connection_age_ms", 15 * 60 * 1000),
@@ -101,8 +104,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
 
     def _check(self, request: CheckRequest, context: grpc.ServicerContext, received: float) -> Iterator[CheckResponse]:
         left = min(context.time_remaining() or budgets.CHECK, budgets.LONGEST_CALL)
-        asked = request.budget.ToTimedelta().total_seconds() or left
-        request.budget.FromMilliseconds(int(1000 * min(asked, left)))
+        request.budget.FromNanoseconds(int(1e9 * min(max(seconds(request.budget), -1.0) or left, left)))
         try:
             for answer in self._ask(LocalRequest(check=request, caller=self._caller(context)), left + 1):
                 if answer.HasField("refusal"):
@@ -142,8 +144,12 @@ def ask_worker(place: Path, request: LocalRequest, patience: float) -> Iterator[
             connection.connect(str(place))
             connection.settimeout(None)
             frames.write(connection.fileno(), request)
+            whole = False
             while (answer := frames.read(connection.fileno(), LocalResponse, deadline)) is not None:
+                whole = not answer.HasField("check") or answer.check.last
                 yield answer
+            if not whole:
+                raise WorkerAway("the agent's worker ended before its answer was whole")
         except OSError as error:
             raise WorkerAway(f"the agent's worker is away: {error.strerror or type(error).__name__}") from error
         except frames.FrameError as error:
@@ -165,7 +171,7 @@ def serve(config: Config, utc: access.Utc, ready: Callable[[int], None]) -> None
         gate.peer,
         time.time,
     )
-    server, port = _server(config, service, gate, _credentials(config.tls))
+    server, port = listening(config, service, gate, _credentials(config.tls))
     server.start()
     # pause() idles at 0.08 % of a core, wait_for_termination() at 0.2 %.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -175,9 +181,10 @@ def serve(config: Config, utc: access.Utc, ready: Callable[[int], None]) -> None
     server.stop(grace=1.0).wait()
 
 
-def _server(
-    config: Config, service: AgentService, gate: Gate, credentials: grpc.ServerCredentials
+def listening(
+    config: Config, service: agent_pb2_grpc.AgentServiceServicer, gate: Gate, credentials: grpc.ServerCredentials
 ) -> tuple[grpc.Server, int]:
+    """A server, not started yet, and its port. Every method has a policy, or ValueError; ConfigError for a taken port."""
     alive = health.HealthServicer()
     alive.set(access.SERVICE.full_name, health_pb2.HealthCheckResponse.SERVING)
     health_methods = {

@@ -1,5 +1,6 @@
 """Reads a TOML file field by field: each refusal names the file, the line, the field and the mend."""
 
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,6 +56,8 @@ class Table:
         value = self._take(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.refuse(key, f"is {_kind(value)}, and must be a number")
+        if not math.isfinite(value):
+            raise self.refuse(key, f"is {value}, and must be a number")
         return float(value)
 
     def flag(self, key: str, *, default: bool) -> bool:

@@ -163,8 +163,7 @@ def _reap(worker: Worker) -> None:
 
 def _reconcile(worker: Worker) -> None:
     """A resident for each PostgreSQL server there is, none for one that has gone."""
-    found = [target for target in sampler.targets(worker.medic.config.run) if target.probe == "postgres"]
-    wanted = {target.SerializeToString(deterministic=True) for target in found}
+    wanted = {target.SerializeToString(deterministic=True) for target in sampler.targets(worker.medic.config.run)}
     held: Mapping[bytes, int] = {key: pid for pid, key in worker.residents.items()}
     for key in wanted - held.keys() - worker.resident_due.keys():
         worker.resident_due[key] = time.monotonic()

@@ -11,7 +11,7 @@ import re
 import resource
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from time import time
@@ -30,6 +30,8 @@ SLOT_HOLD = 0.5
 MARGIN = 0.1
 LOOKUPS_AT_ONCE = 32
 DESCRIPTORS_KEPT = 64
+# Of one answer: an agent sends two. A hostile one must not fill our memory until the deadline.
+MOST_MESSAGES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,9 @@ class _FanOut:
             accepted = time()
             async for message in call:
                 seen.take(message, accepted)
+                if seen.messages > MOST_MESSAGES:
+                    call.cancel()
+                    break
                 answer.MergeFrom(message)
                 if message.last:
                     break
@@ -177,11 +182,13 @@ class _FanOut:
         except ValueError:
             pass
         async with self._lookups:
+            if self._left() <= 0:
+                raise LocalTrouble(f"not begun within the deadline of {self._bounds.deadline:g}s")
             found: asyncio.Future[str] = self._loop.create_future()
             # A thread that nobody waits for: getaddrinfo can't be told to stop, and an executor is joined at exit.
             threading.Thread(target=_look_up, args=(endpoint.address, self._loop, found), daemon=True).start()
             try:
-                return await asyncio.wait_for(found, self._bounds.connect)
+                return await asyncio.wait_for(found, min(self._bounds.connect, self._left()))
             except TimeoutError as error:
                 raise Unreachable(
                     f"the name {endpoint.address} was not resolved in {self._bounds.connect:g}s"
@@ -270,6 +277,8 @@ def _rpc_cause(
     """What a failed call means."""
     code, details = error.code(), error.details() or ""
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        if not connected:
+            return State.UNREACHABLE, f"no connection within the deadline of {deadline:g}s: host down, or overloaded"
         return State.TIMEOUT, f"connected, but no whole answer within the deadline of {deadline:g}s"
     if code == grpc.StatusCode.NOT_FOUND:
         return State.SKIPPED, details
@@ -297,28 +306,26 @@ class Described:
     clock_error: float = 0.0
 
 
-async def describe(endpoints: Iterable[Endpoint], identity: mtls.Identity, bounds: Bounds) -> list[Described]:
+async def describe(endpoints: Sequence[Endpoint], identity: mtls.Identity, bounds: Bounds) -> list[Described]:
     """In the order given. Each host is asked twice on one channel: the second call tells the time without a set-up."""
-    fan_out = _Describing(identity, bounds)
+    fan_out = _Describing(identity, bounds, raise_descriptor_limit(2 * len(endpoints)))
     return list(await asyncio.gather(*(fan_out.ask(endpoint) for endpoint in endpoints)))
 
 
 class _Describing(_FanOut):
-    def __init__(self, identity: mtls.Identity, bounds: Bounds) -> None:
-        super().__init__(identity, bounds, raise_descriptor_limit(0))
-
     async def ask(self, endpoint: Endpoint) -> Described:
         try:
             address = await self._resolve(endpoint)
-            slot = _Slot(self._slots)
-            await slot.take()
-            channel = mtls.channel(endpoint, address, self._credentials)
-            try:
-                return await self._ask(endpoint, address, channel, slot)
-            finally:
-                slot.give_back()
-                await channel.close()
-        except Unreachable as error:
+            async with self._open:
+                slot = _Slot(self._slots)
+                await slot.take()
+                channel = mtls.channel(endpoint, address, self._credentials)
+                try:
+                    return await self._ask(endpoint, address, channel, slot)
+                finally:
+                    slot.give_back()
+                    await channel.close()
+        except (Unreachable, LocalTrouble) as error:
             return Described(endpoint.name, None, str(error))
         except grpc.aio.AioRpcError as error:
             return Described(

@@ -40,10 +40,11 @@ UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 def resolve(flags: Mapping[str, str], environment: Mapping[str, str], uid: int) -> Mapping[str, Setting]:
     """Every setting as it stands. SettingError for a bad file or value."""
-    home = Path(environment.get("HOME", "/nonexistent"))
-    user_file = Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "fleetmedic/config.toml"
-    state = Path(environment.get("XDG_STATE_HOME") or home / ".local/state") / "fleetmedic"
-    store = Path("/var/lib/fleetmedic") if uid == 0 and "XDG_STATE_HOME" not in environment else state
+    home = _absolute(environment, "HOME") or Path("/nonexistent")
+    user_file = (_absolute(environment, "XDG_CONFIG_HOME") or home / ".config") / "fleetmedic/config.toml"
+    own_state = _absolute(environment, "XDG_STATE_HOME")
+    state = (own_state or home / ".local/state") / "fleetmedic"
+    store = Path("/var/lib/fleetmedic") if uid == 0 and own_state is None else state
     made = {name: Setting(default, "default") for name, (_, default, _) in KNOWN.items()}
     made["store"] = Setting(str(store / "controller.db"), "default")
     for file in (SYSTEM_FILE, user_file):
@@ -58,6 +59,12 @@ def resolve(flags: Mapping[str, str], environment: Mapping[str, str], uid: int) 
     for name, setting in made.items():
         _check(name, setting)
     return made
+
+
+def _absolute(environment: Mapping[str, str], name: str) -> Path | None:
+    """None where it is not set, or counts from the working directory."""
+    path = Path(environment.get(name, ""))
+    return path if path.is_absolute() else None
 
 
 def _from_file(file: Path) -> Mapping[str, Setting]:
@@ -113,14 +120,25 @@ def _line(text: str, name: str) -> int:
 
 
 def _check(name: str, setting: Setting) -> None:
+    if not _is_text(setting.value):
+        raise SettingError(f"{setting.origin}: {name}: {setting.value!r} is not UTF-8 text: rename the file")
     kind = KNOWN[name][0]
-    if kind == "count" and not (setting.value.isdigit() and 1 <= int(setting.value) <= 10_000):
+    if kind == "count" and not (setting.value.isdecimal() and 1 <= int(setting.value) <= 10_000):
         raise SettingError(f"{setting.origin}: {name}: {setting.value!r} must be a whole number from 1 to 10000")
     if kind == "seconds":
         try:
             duration(setting.value)
         except ValueError as error:
             raise SettingError(f"{setting.origin}: {name}: {error}") from error
+
+
+def _is_text(value: str) -> bool:
+    """False for an argument with bytes that are no character; it could be neither sent nor kept."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def duration(text: str) -> float:

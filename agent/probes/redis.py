@@ -39,20 +39,26 @@ MESSAGES = (
 def collect(target: Target, config: Config) -> Snapshot:
     network.join(target)
     made = RedisSnapshot()
-    client = _client(target, config)
     began = time.monotonic()
+    try:
+        # Connects at once, for it is the client of a single connection.
+        with _client(target, config) as client:
+            _ping(client, made, began)
+            _read(client, made)
+    except redis.RedisError as error:
+        _refusal(made, error)
+    return Snapshot(redis=made)
+
+
+def _ping(client: "redis.Redis", made: RedisSnapshot, began: float) -> None:
+    """With MISCONF even PING is refused, and INFO is not."""
     try:
         client.ping()
         made.ping.FromNanoseconds(int((time.monotonic() - began) * 1e9))
-    except redis.RedisError as error:
+    except redis.ResponseError as error:
         _refusal(made, error)
-    if made.error_class in ("", "MISCONF"):
-        try:
-            _read(client, made)
-        except redis.RedisError as error:
-            _refusal(made, error)
-    client.close()
-    return Snapshot(redis=made)
+        if made.error_class != "MISCONF":
+            raise
 
 
 def _client(target: Target, config: Config) -> "redis.Redis":

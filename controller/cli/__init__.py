@@ -82,7 +82,8 @@ def _run() -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("fleetmedic: interrupted", err=True)
         return 130
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):
+        # click makes a SystemExit of a broken pipe.
         # Whoever read us has seen enough; no second complaint when Python flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -81,7 +81,8 @@ def command(
     """
     desk = options.desk(**flags)
     wanted = Wanted(form, show == "all", not no_fold, no_colour, strict)
-    return _Checking(desk, wanted, _again(flags)).run(pattern, Question(include, exclude, services))
+    again = _again({**flags, "service": services, "include": include, "exclude": exclude})
+    return _Checking(desk, wanted, again).run(pattern, Question(include, exclude, services))
 
 
 def _again(flags: "dict[str, str | Sequence[str] | None]") -> str:
@@ -106,10 +107,9 @@ class _Checking:
         started, began = time.time(), time.monotonic()
         store = database.connect(Path(self._desk.text("store")))
         inventory = " ".join(self._desk.sources())
-        if inventory:
-            reports = self._ask_fleet(pattern or "all", question)
-        else:
-            reports = self._ask_here(pattern or "localhost", question)
+        # An empty pattern, as an unset variable of a script leaves it, must not mean everybody.
+        asked = pattern if pattern is not None else "all" if inventory else "localhost"
+        reports = (self._ask_fleet if inventory else self._ask_here)(asked, question)
         _refuse_bad_question(reports)
         code = exit_codes.of_check(reports, strict=self._wanted.strict)
         if any(report.state == State.CANCELLED for report in reports):
@@ -121,12 +121,13 @@ class _Checking:
             "check",
             started,
             seconds,
-            pattern or ("all" if inventory else "localhost"),
+            asked,
             inventory,
             reports,
             code,
         )
-        runs.save(store, made, self._desk.actor(), time.time())
+        with database.telling(Path(self._desk.text("store"))):
+            runs.save(store, made, self._desk.actor(), time.time())
         store.close()
         self._show(made)
         return code

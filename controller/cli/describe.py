@@ -34,7 +34,7 @@ def command(pattern: str | None, form: str, **flags: str | Sequence[str] | None)
     Exit codes: 0 all answered, 4 some did not, 69 none did.
     """
     desk = options.desk(**flags)
-    described = _fleet(desk, pattern or "all") if desk.sources() else [_here(desk, pattern)]
+    described = _fleet(desk, "all" if pattern is None else pattern) if desk.sources() else [_here(desk, pattern)]
     for item in described:
         click.echo(json.dumps(_record(item)) if form == "json" else _text(item))
     silent = sum(item.answer is None for item in described)

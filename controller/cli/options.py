@@ -72,7 +72,10 @@ class Desk:
 
     def paper(self, *, no_colour: bool = False, error: bool = False) -> Paper:
         columns = shutil.get_terminal_size((100, 24)).columns
-        return paper(sys.stderr if error else sys.stdout, self.environment, columns, no_colour=no_colour)
+        # In the C locale Python goes over to UTF-8 by itself; the terminal does not.
+        ascii_only = bool(sys.flags.utf8_mode) and "PYTHONUTF8" not in self.environment
+        stream = sys.stderr if error else sys.stdout
+        return paper(stream, self.environment, columns, no_colour=no_colour, ascii_only=ascii_only)
 
     def sources(self) -> tuple[str, ...]:
         return tuple(filter(None, self.text("inventory").split("\n")))

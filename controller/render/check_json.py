@@ -1,6 +1,7 @@
 """A check for programs: JSON, whole, or JSON lines in the order of completion."""
 
 import json
+import math
 from collections.abc import Mapping
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -57,14 +58,23 @@ def _finding(finding: Finding) -> Mapping[str, object]:
 
 
 def _metric(metric: Metric) -> Mapping[str, object]:
-    made: dict[str, object] = {"name": metric.name, "value": metric.value, "unit": metric.unit}
+    made: dict[str, object] = {"name": metric.name, "value": _number(metric.value), "unit": metric.unit}
     if metric.HasField("limit"):
-        made |= {"limit": metric.limit, "owner": metric.owner, "origin": metric.origin}
+        made |= {"limit": _number(metric.limit), "owner": metric.owner, "origin": metric.origin}
     return made
 
 
-def _stamp(stamp: Timestamp) -> str:
-    return stamp.ToJsonString()
+def _number(value: float) -> float | None:
+    """JSON knows neither infinity nor "not a number"."""
+    return value if math.isfinite(value) else None
+
+
+def _stamp(stamp: Timestamp) -> str | None:
+    """None where an agent sent what is no date."""
+    try:
+        return stamp.ToJsonString()
+    except (ValueError, OverflowError):
+        return None
 
 
 def status(value: "Status.ValueType") -> str:

@@ -9,7 +9,7 @@ from controller import services
 from controller.render.escape import line
 from controller.render.host_ranges import fold
 from controller.render.paper import Paper
-from controller.report import SILENT, HostReport, State
+from controller.report import HARMLESS, SILENT, HostReport, State
 from controller.store.runs import Run
 from fleetmedic.v1.finding_pb2 import (
     STATUS_CRIT,
@@ -31,7 +31,8 @@ WORDS = {
     STATUS_SKIPPED: "skipped",
 }
 ORDER = (STATUS_CRIT, STATUS_ERROR, STATUS_WARN, STATUS_INFO, STATUS_SKIPPED, STATUS_OK)
-BAD = frozenset({STATUS_CRIT, STATUS_ERROR, STATUS_WARN})
+# What nobody has to act on. A status this version does not know is none of them.
+QUIET = HARMLESS - {STATUS_WARN}
 STATE_WIDTH = 10
 HOST_WIDTH = 16
 INDENT = STATE_WIDTH + HOST_WIDTH
@@ -40,10 +41,11 @@ CLOCK_TOLERANCE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A result and the hosts that have it alike."""
+    """A result, the hosts that have it alike, and the names it is about."""
 
     finding: Finding
     hosts: tuple[str, ...]
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,14 @@ def body(paper: Paper, run: Run, view: View) -> None:
     """Everything after it, in one go."""
     shown = list(_shown(run.reports, folded=view.folded and paper.terminal))
     for item in shown:
-        if item.finding.status in BAD or (view.everything and item.finding.status != STATUS_SKIPPED):
+        if item.finding.status not in HARMLESS:
             _result(paper, item, view)
+    # A host that says nothing is worse than one that warns.
     for cause, state, hosts in _silent(run.reports, folded=view.folded and paper.terminal):
         _silent_line(paper, cause, state, hosts)
+    for item in shown:
+        if item.finding.status == STATUS_WARN or (view.everything and item.finding.status in QUIET - {STATUS_SKIPPED}):
+            _result(paper, item, view)
     _clocks(paper, run.reports)
     _not_checked(paper, shown, everything=view.everything)
     _well(paper, run.reports)
@@ -82,15 +88,20 @@ def body(paper: Paper, run: Run, view: View) -> None:
 
 
 def _shown(reports: Iterable[HostReport], *, folded: bool) -> Iterator[Shown]:
-    groups: dict[tuple[object, ...], tuple[Finding, list[str]]] = {}
+    groups: dict[tuple[object, ...], tuple[Finding, list[str], list[str]]] = {}
     for report in reports:
         for finding in report.answer.findings:
             subject = finding.subject
             key: tuple[object, ...] = (finding.id, finding.status, subject.service, subject.kind, finding.summary)
             if not folded:
                 key = (*key, subject.name, report.host)
-            groups.setdefault(key, (finding, []))[1].append(report.host)
-    made = [Shown(finding, tuple(dict.fromkeys(hosts))) for finding, hosts in groups.values()]
+            _, hosts, names = groups.setdefault(key, (finding, [], []))
+            hosts.append(report.host)
+            names.append(subject.name)
+    made = [
+        Shown(finding, tuple(dict.fromkeys(hosts)), tuple(dict.fromkeys(names)))
+        for finding, hosts, names in groups.values()
+    ]
     rank = {status: place for place, status in enumerate(ORDER)}
     yield from sorted(made, key=lambda item: (rank.get(item.finding.status, -1), item.finding.id))
 
@@ -101,13 +112,14 @@ def _result(paper: Paper, item: Shown, view: View) -> None:
     state = f"{paper.sign(word) if word else '?'} {(word or '?').upper()}"
     hosts = fold(item.hosts) if paper.terminal and view.folded else " ".join(item.hosts)
     subject = finding.subject
-    on = f"{subject.service}" if subject.name in ("", subject.service) else f"{subject.service} {subject.name}"
-    text = f"{finding.id}  {line(on)}: {line(finding.summary)}{_since(finding, view.now)}"
+    names = [name for name in item.names if name not in ("", subject.service)]
+    on = " ".join([subject.service, _ids(names, view.everything)]) if names else subject.service
+    text = f"{line(finding.id)}  {line(on)}: {line(finding.summary)}{_since(finding, view.now)}"
     if len(item.hosts) > 1 and paper.terminal:
         text += f" (same on {len(item.hosts)} hosts)"
     _lines(paper, state, word, hosts, text)
-    if finding.status in BAD:
-        _advice(paper, item, view)
+    if finding.status not in QUIET:
+        _advice(paper, item)
 
 
 def _lines(paper: Paper, state: str, word: str, hosts: str, text: str) -> None:
@@ -122,19 +134,22 @@ def _lines(paper: Paper, state: str, word: str, hosts: str, text: str) -> None:
         paper.hanging(" " * INDENT, text, INDENT, INDENT)
 
 
-def _advice(paper: Paper, item: Shown, view: View) -> None:
+def _advice(paper: Paper, item: Shown) -> None:
     finding = item.finding
-    del view
     if finding.next:
         step = line(finding.next).replace("{host}", ",".join(map(shlex.quote, item.hosts)))
         paper.hanging(" " * INDENT + paper.paint("next: ", "dim"), step, INDENT + 6, INDENT + 6)
 
 
 def _since(finding: Finding, now: float) -> str:
-    if finding.status not in BAD or not finding.HasField("first_seen_time"):
+    if finding.status in QUIET or not finding.HasField("first_seen_time"):
         return ""
-    since = finding.first_seen_time.ToMilliseconds() / 1000
-    clock = datetime.fromtimestamp(since, UTC)
+    # By hand: a hostile agent's date may be none, and the converters raise.
+    since = finding.first_seen_time.seconds + finding.first_seen_time.nanos / 1e9
+    try:
+        clock = datetime.fromtimestamp(since, UTC)
+    except (ValueError, OverflowError, OSError):
+        return "   since when is no date"
     day = "" if now - since < 86400 else f"{clock:%Y-%m-%d} "
     return f"   since {day}{clock:%H:%M}Z ({ago(now - since)})"
 
@@ -191,7 +206,7 @@ def _not_checked(paper: Paper, shown: Iterable[Shown], *, everything: bool) -> N
             f"{paper.sign('skipped')} SKIPPED",
             "dim",
             _hosts(paper, hosts),
-            f"{line(reason)}: {_ids(ids, everything)}",
+            f"{line(reason)}: {line(_ids(ids, everything))}",
         )
 
 

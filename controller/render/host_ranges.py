@@ -4,7 +4,10 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-NUMBERED = re.compile(r"(.*?)(\d+)(\D*)")
+# ASCII digits: others would come back as other characters.
+NUMBERED = re.compile(r"(.*?)([0-9]+)([^0-9]*)")
+# After such a head a range could be read as a part of the name: ip-10-2 and ip-10-3.
+ENDS_LIKE_A_RANGE = re.compile(r"[0-9][-,]$")
 
 
 def fold(names: Iterable[str]) -> str:
@@ -45,4 +48,5 @@ def _written(family: tuple[str, int, str], numbers: Sequence[int]) -> str:
         else:
             parts.append(first if len(members) == 1 else f"{first}-{last}")
     written = ",".join(parts)
-    return f"{head}{written}{tail}" if not tail or len(ordered) == 1 else f"{head}[{written}]{tail}"
+    plain = len(ordered) == 1 or not (tail or ENDS_LIKE_A_RANGE.search(head))
+    return f"{head}{written}{tail}" if plain else f"{head}[{written}]{tail}"

@@ -48,8 +48,12 @@ class Paper:
             self.write(" " * indent + part)
 
 
-def paper(stream: TextIO, environment: Mapping[str, str], columns: int, *, no_colour: bool) -> Paper:
+def paper(
+    stream: TextIO, environment: Mapping[str, str], columns: int, *, no_colour: bool, ascii_only: bool = False
+) -> Paper:
+    """`ascii_only` where the locale knows no more, whatever the stream's encoding says."""
     terminal = stream.isatty()
     colour = terminal and not no_colour and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
     encoding = (stream.encoding or "ascii").lower().replace("-", "")
-    return Paper(stream, terminal, colour, encoding.startswith("utf"), max(NARROWEST, min(WIDEST, columns)))
+    unicode = encoding.startswith("utf") and not (ascii_only and terminal)
+    return Paper(stream, terminal, colour, unicode, max(NARROWEST, min(WIDEST, columns)))

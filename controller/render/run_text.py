@@ -1,5 +1,6 @@
 """A kept run for people: for each host what was bad, with the evidence."""
 
+import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -31,17 +32,17 @@ def _host(paper: Paper, report: HostReport) -> None:
     rank = {status: place for place, status in enumerate(ORDER)}
     for finding in sorted(report.answer.findings, key=lambda item: rank.get(item.status, -1)):
         if finding.status not in (STATUS_OK, STATUS_SKIPPED):
-            _finding(paper, finding)
-    quiet = [finding.id for finding in report.answer.findings if finding.status in (STATUS_OK, STATUS_SKIPPED)]
+            _finding(paper, finding, report.host)
+    quiet = [line(finding.id) for finding in report.answer.findings if finding.status in (STATUS_OK, STATUS_SKIPPED)]
     if quiet:
         paper.hanging("  well or skipped: ", ", ".join(sorted(set(quiet))), 4, 19)
 
 
-def _finding(paper: Paper, finding: Finding) -> None:
+def _finding(paper: Paper, finding: Finding, host: str) -> None:
     word = WORDS.get(finding.status, "")
     subject = finding.subject
     sign = paper.paint(f"{paper.sign(word) if word else '?'} {(word or '?').upper()}", word)
-    text = f"{finding.id}  {line(subject.service)} {line(subject.name)}: {line(finding.summary)}"
+    text = f"{line(finding.id)}  {line(subject.service)} {line(subject.name)}: {line(finding.summary)}"
     paper.hanging(f"  {sign}  ", text, 4, 12)
     for metric in finding.metrics:
         limit = (
@@ -57,7 +58,7 @@ def _finding(paper: Paper, finding: Finding) -> None:
     if finding.equal_command:
         paper.write(f"      same as: {line(finding.equal_command)}")
     if finding.next:
-        paper.write(f"      next: {line(finding.next)}")
+        paper.write(f"      next: {line(finding.next).replace('{host}', shlex.quote(host))}")
 
 
 def _table(paper: Paper, table: Table) -> None:

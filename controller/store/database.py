@@ -1,7 +1,10 @@
 """Opens the store's file and brings it up to this version's schema."""
 
+import os
 import re
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -14,32 +17,81 @@ class StoreError(Exception):
 
 def connect(file: Path) -> sqlite3.Connection:
     """The open store, for this user alone. StoreError where it can't be made, is no store, or is a newer version's."""
-    try:
+    with telling(file):
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Born closed to others; a file that was there before, and may be somebody's, keeps its mode.
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
         base = sqlite3.connect(file, timeout=WAIT_SECONDS, isolation_level=None)
-        file.chmod(0o600)
-        base.execute("PRAGMA journal_mode = WAL")
-        base.execute("PRAGMA synchronous = NORMAL")
-        base.execute("PRAGMA foreign_keys = ON")
-        migrate(base)
-    except sqlite3.DatabaseError as error:
-        raise StoreError(f"{file}: {error}; move it away, or give another place with --store") from error
-    except OSError as error:
-        raise StoreError(f"{file}: {error.strerror}; give another place with --store") from error
+        try:
+            _prepare(base)
+        except BaseException:
+            base.close()
+            raise
     return base
 
 
-def migrate(base: sqlite3.Connection) -> None:
-    """Runs the numbered migrations that this file has not had, each in a transaction of its own."""
+@contextmanager
+def telling(file: Path) -> Iterator[None]:
+    """Whatever the store's file is in the way of becomes a StoreError."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"{file}: {error}; {_mend(error)}") from error
+    except OSError as error:
+        raise StoreError(f"{file}: {error.strerror}; give another place with --store") from error
+
+
+def _mend(error: sqlite3.DatabaseError) -> str:
+    # The low byte is the kind, the rest says where it happened.
+    kind = error.sqlite_errorcode & 0xFF
+    if kind in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        return "make room, or give another place with --store"
+    if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return "another command holds it: try again"
+    return "move it away, or give another place with --store"
+
+
+def _prepare(base: sqlite3.Connection) -> None:
     (version,) = base.execute("PRAGMA user_version").fetchone()
-    steps = sorted(MIGRATIONS.glob("[0-9]*.sql"))
-    newest = _number(steps[-1])
-    if version > newest:
-        raise StoreError(f"the store is of version {version}, this fleetmedic knows {newest}: upgrade it")
-    for step in steps:
-        number = _number(step)
-        if number > version:
-            base.executescript(f"BEGIN IMMEDIATE; {step.read_text()}; PRAGMA user_version = {number:d}; COMMIT;")
+    if version > newest():
+        file = base.execute("PRAGMA database_list").fetchone()[2]
+        raise StoreError(f"{file}: is of version {version}, this fleetmedic knows {newest()}: upgrade it")
+    base.execute("PRAGMA journal_mode = WAL")
+    base.execute("PRAGMA synchronous = NORMAL")
+    base.execute("PRAGMA foreign_keys = ON")
+    migrate(base)
+
+
+def newest() -> int:
+    """The version of the schema that this fleetmedic writes."""
+    return _number(_steps()[-1])
+
+
+def migrate(base: sqlite3.Connection) -> None:
+    """Runs the numbered migrations that this file has not had, all in one transaction or none."""
+    with base:
+        # The version is read under the lock: two commands may meet a new file at once.
+        base.execute("BEGIN IMMEDIATE")
+        (version,) = base.execute("PRAGMA user_version").fetchone()
+        for step in _steps():
+            if _number(step) > version:
+                for statement in _statements(step.read_text()):
+                    base.execute(statement)
+                base.execute(f"PRAGMA user_version = {_number(step):d}")
+
+
+def _steps() -> list[Path]:
+    return sorted(MIGRATIONS.glob("[0-9]*.sql"))
+
+
+def _statements(script: str) -> Iterator[str]:
+    """One by one, for executescript would end the transaction it is called in."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _number(step: Path) -> int:

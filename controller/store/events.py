@@ -26,7 +26,9 @@ def append(base: sqlite3.Connection, event: Event, recorded_at: float) -> str:
     row = base.execute("SELECT hash FROM events ORDER BY sequence DESC LIMIT 1").fetchone()
     previous = row[0] if row else FIRST
     data = json.dumps(event.data, sort_keys=True)
-    fields = (event.at, recorded_at, event.kind, event.actor, event.source, event.text, data)
+    # As the column gives them back: a whole number or -0.0 would not be what was hashed.
+    at, recorded = (float(value) + 0.0 for value in (event.at, recorded_at))
+    fields = (at, recorded, event.kind, event.actor, event.source, event.text, data)
     head = _hash(previous, fields)
     base.execute(
         "INSERT INTO events (at, recorded_at, kind, actor, source, text, data, previous_hash, hash)"

@@ -107,7 +107,8 @@ def _finding_rows(run: Run) -> Iterator[tuple[object, ...]]:
         for finding in report.answer.findings:
             if finding.status == STATUS_WARN or finding.status not in HARMLESS:
                 subject = finding.subject
-                seen = finding.first_seen_time.ToMilliseconds() / 1000 if finding.HasField("first_seen_time") else None
+                stamp = finding.first_seen_time if finding.HasField("first_seen_time") else None
+                seen = stamp and stamp.seconds + stamp.nanos / 1e9
                 row = (run.id, report.host, finding.id, finding.status, subject.service, subject.kind, subject.name)
                 yield (*row, finding.summary, seen)
 

@@ -8,10 +8,12 @@ import datetime
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -35,6 +37,15 @@ class Pair:
     key: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What stands ready to be written."""
+
+    pair: Pair
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+
 def initialise(folder: Path, org: str, now: datetime.datetime) -> list[Pair]:
     """Makes agents' and operators' authority in `folder`. TrustError where either is there already."""
     if not ORG.fullmatch(org):
@@ -43,13 +54,12 @@ def initialise(folder: Path, org: str, now: datetime.datetime) -> list[Pair]:
     for pair in pairs:
         if pair.certificate.exists() or pair.key.exists():
             raise TrustError(f"{pair.certificate}: is there already; an authority is made once")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for pair, kind in zip(pairs, ("agents", "operators"), strict=True):
-        _make_authority(pair, org, kind, now)
+    _make_folder(folder)
+    _write([_authority(pair, org, kind, now) for pair, kind in zip(pairs, ("agents", "operators"), strict=True)])
     return pairs
 
 
-def _make_authority(pair: Pair, org: str, kind: str, now: datetime.datetime) -> None:
+def _authority(pair: Pair, org: str, kind: str, now: datetime.datetime) -> "Finished":
     key = ec.generate_private_key(ec.SECP384R1())
     name = x509.Name(
         [
@@ -63,7 +73,7 @@ def _make_authority(pair: Pair, org: str, kind: str, now: datetime.datetime) -> 
     if kind == "operators":
         only = x509.NameConstraints([x509.UniformResourceIdentifier(org)], None)
         builder = builder.add_extension(only, critical=True)
-    _write(pair, builder.sign(key, hashes.SHA384()), key)
+    return Finished(pair, builder.sign(key, hashes.SHA384()), key)
 
 
 def issue_agent(folder: Path, out: Path, host: str, now: datetime.datetime) -> Pair:
@@ -86,7 +96,7 @@ def issue_operator(folder: Path, out: Path, user: str, role: str, now: datetime.
 
 
 def _org(folder: Path) -> str:
-    certificate = x509.load_pem_x509_certificate(_read(_pair(folder, "operator-ca").certificate))
+    certificate = _certificate(_pair(folder, "operator-ca"))
     return str(certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value)
 
 
@@ -100,9 +110,9 @@ def _issue(
     now: datetime.datetime,
 ) -> Pair:
     issuer = _pair(folder, authority)
-    signer = x509.load_pem_x509_certificate(_read(issuer.certificate))
-    signing = serialization.load_pem_private_key(_read(issuer.key), None)
-    assert isinstance(signing, ec.EllipticCurvePrivateKey)
+    signer, signing = _certificate(issuer), _signing_key(issuer)
+    if made.key.name in ("agent-ca.key", "operator-ca.key"):
+        raise TrustError(f"{made.certificate.stem!r} is the name of an authority's files: choose another name")
     key = ec.generate_private_key(ec.SECP256R1())
     builder = _builder(x509.Name([]), signer.subject, key.public_key(), now, life)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -112,8 +122,8 @@ def _issue(
     builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=True)
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key())
     builder = builder.add_extension(identifier, critical=False)
-    made.certificate.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _write(made, builder.sign(signing, hashes.SHA384()), key)
+    _make_folder(made.certificate.parent)
+    _write([Finished(made, builder.sign(signing, hashes.SHA384()), key)])
     return made
 
 
@@ -154,6 +164,23 @@ def _pair(folder: Path, name: str) -> Pair:
     return Pair(folder / f"{name}.crt", folder / f"{name}.key")
 
 
+def _certificate(pair: Pair) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(_read(pair.certificate))
+    except ValueError as error:
+        raise TrustError(f"{pair.certificate}: is no PEM certificate") from error
+
+
+def _signing_key(pair: Pair) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(_read(pair.key), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise TrustError(f"{pair.key}: is no PEM private key without a passphrase") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TrustError(f"{pair.key}: is no elliptic curve key, such as `fleetmedic pki init` makes")
+    return key
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -161,24 +188,39 @@ def _read(path: Path) -> bytes:
         raise TrustError(f"{path}: can't be read: {error.strerror}; `fleetmedic pki init` makes it") from error
 
 
-def _write(pair: Pair, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-    """Both whole or neither: the key first, each by renaming a finished file."""
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    _replace(pair.key, secret, 0o600)
-    _replace(pair.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
-
-
-def _replace(path: Path, content: bytes, mode: int) -> None:
-    fresh = path.with_name(f".{path.name}.new")
+def _make_folder(folder: Path) -> None:
     try:
-        fresh.unlink(missing_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise TrustError(f"{path}: can't be written: {error.strerror}") from error
+        raise TrustError(f"{folder}: can't be made: {error.strerror}") from error
+
+
+def _write(made: Sequence[Finished]) -> None:
+    """All whole or none: every file is finished beside its place before the first one is put there."""
+    ready: list[tuple[Path, Path]] = []
+    try:
+        for item in made:
+            secret = item.key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+            public = item.certificate.public_bytes(serialization.Encoding.PEM)
+            for path, content, mode in ((item.pair.key, secret, 0o600), (item.pair.certificate, public, 0o644)):
+                fresh = path.with_name(f".{path.name}.new")
+                ready.append((fresh, path))
+                _finish(fresh, content, mode)
+        for fresh, path in ready:
+            fresh.replace(path)
+    except OSError as error:
+        for fresh, _ in ready:
+            with suppress(OSError):
+                fresh.unlink(missing_ok=True)
+        raise TrustError(f"{ready[-1][1]}: can't be written: {error.strerror}") from error
+
+
+def _finish(fresh: Path, content: bytes, mode: int) -> None:
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -3,8 +3,12 @@
 import stat
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from controller.transport.mtls import Identity
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 
 class TrustError(Exception):
@@ -25,7 +29,8 @@ def load(certificate: str, key: str, authority: str, now: datetime) -> Identity:
     made = Identity(_read(Path(certificate)), _read(secret), _read(Path(authority)))
     if secret.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise TrustError(f"{key}: may be read by others: chmod 0600 it")
-    _check_time(certificate, made.certificate, now)
+    _check(certificate, key, made, now)
+    _certificate(authority, made.agent_authority)
     return made
 
 
@@ -36,16 +41,29 @@ def _read(path: Path) -> bytes:
         raise TrustError(f"{path}: can't be read: {error.strerror}") from error
 
 
-def _check_time(path: str, pem: bytes, now: datetime) -> None:
-    # Imported here: 40 ms that only a command which calls agents pays.
-    from cryptography import x509  # noqa: PLC0415
-
-    try:
-        certificate = x509.load_pem_x509_certificate(pem)
-    except ValueError as error:
-        raise TrustError(f"{path}: is no PEM certificate") from error
+def _check(path: str, key_path: str, made: Identity, now: datetime) -> None:
+    certificate = _certificate(path, made.certificate)
     if now >= certificate.not_valid_after_utc:
         ended = certificate.not_valid_after_utc.strftime("%Y-%m-%d %H:%MZ")
         raise TrustError(f"{path}: ended on {ended}: get a new one with `fleetmedic pki issue`")
     if now < certificate.not_valid_before_utc:
         raise TrustError(f"{path}: is not valid yet: is this machine's clock right?")
+    # Imported here, as below: 40 ms that only a command which calls agents pays.
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+
+    try:
+        secret = serialization.load_pem_private_key(made.key, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise TrustError(f"{key_path}: is no PEM private key without a passphrase") from error
+    if secret.public_key() != certificate.public_key():
+        raise TrustError(f"{key_path}: is not the key of {path}: give the two that were made together")
+
+
+def _certificate(path: str, pem: bytes) -> "Certificate":
+    from cryptography import x509  # noqa: PLC0415
+
+    try:
+        return x509.load_pem_x509_certificate(pem)
+    except ValueError as error:
+        raise TrustError(f"{path}: is no PEM certificate") from error

@@ -6,7 +6,7 @@ from agent.rule import Seen, finding
 from fleetmedic.v1.finding_pb2 import STATUS_OK, Finding
 from fleetmedic.v1.snapshot_pb2 import Container, DockerSnapshot, Snapshot
 
-STAYING = frozenset({"always", "unless-stopped", "on-failure"})
+STAYING = frozenset({"always", "unless-stopped"})
 
 
 def service(container: Container) -> str:
@@ -22,7 +22,9 @@ def ought_to_run(container: Container, docker: DockerSnapshot) -> bool:
     """Expected by configuration, or started so that the engine would start it again."""
     if is_called(container, docker.expected):
         return True
-    return not container.passing and container.restart_policy in STAYING
+    # After a success the engine leaves an on-failure container ended: it was a job, and is done.
+    again = container.restart_policy == "on-failure" and container.exit_code != 0
+    return not container.passing and (again or container.restart_policy in STAYING)
 
 
 def engines(seen: Seen) -> Iterator[Snapshot]:

@@ -35,11 +35,12 @@ def _window(snapshot: Snapshot, now: float) -> str:
 
 
 def restarts(snapshot: Snapshot, container: Container) -> int:
-    """How often it restarted within the samples at hand."""
+    """How often it restarted within the samples at hand; a counter that fell was reset, and counts from 0."""
     name = f"restarts {container.id}"
     counted = [sample.counters[name] for sample in snapshot.earlier if name in sample.counters]
     counted.append(float(container.restart_count))
-    return int(sum(max(0.0, later - before) for before, later in zip(counted, counted[1:], strict=False)))
+    pairs = zip(counted, counted[1:], strict=False)
+    return int(sum(later - before if later >= before else later for before, later in pairs))
 
 
 def _judged(snapshot: Snapshot, container: Container, now: float, limits: Limits) -> Finding | None:

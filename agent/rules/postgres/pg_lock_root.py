@@ -79,9 +79,38 @@ def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
         for status, root in judged:
             if status != STATUS_OK:
                 yield _blocking(snapshot, root, status, limits)
-        if worst(*(status for status, _ in judged)) == STATUS_OK:
-            waiting = f"{sum(len(root.victims) for root in found)} sessions wait, none for long" if found else ""
-            yield finding(STATUS_OK, snapshot.target, waiting or "no session waits for a lock", equal_command=COMMAND)
+        circle = _circle(snapshot, found, limits)
+        if worst(*(status for status, _ in judged), *(item.status for item in circle)) == STATUS_OK:
+            waiting = len({edge.waiting for edge in snapshot.postgres.lock_edges})
+            summary = f"{waiting} sessions wait, none for long" if waiting else "no session waits for a lock"
+            yield finding(STATUS_OK, snapshot.target, summary, equal_command=COMMAND)
+        else:
+            yield from circle
+
+
+def _circle(snapshot: Snapshot, found: Sequence[Root], limits: Limits) -> list[Finding]:
+    """Of waits that no root explains; they last only where deadlock_timeout is long."""
+    victims = {victim for root in found for victim in root.victims}
+    waits = {edge.waiting: edge.waiting_seconds for edge in snapshot.postgres.lock_edges if edge.waiting not in victims}
+    longest = max(waits.values(), default=0.0)
+    status, limit = graded(longest, limits.of(WARN), limits.of(CRIT))
+    if status == STATUS_OK:
+        return []
+    summary = f"{len(waits)} sessions wait in a circle, the longest {age(longest)} (limit {age(limit.value)})"
+    measured = [metric("longest_wait_seconds", longest, "seconds", limit)]
+    name = f"{snapshot.target.name} circle"
+    step = "SHOW deadlock_timeout: PostgreSQL ends one of them when it is over"
+    return [
+        finding(
+            status,
+            snapshot.target,
+            summary,
+            name=name,
+            metrics=measured,
+            equal_command=COMMAND,
+            next_step=step,
+        )
+    ]
 
 
 def _status(root: Root, limits: Limits) -> Level:

@@ -12,4 +12,4 @@ def used_share(redis: RedisSnapshot) -> float | None:
 
 def blindness(redis: RedisSnapshot) -> str:
     """Why memory can't be judged from this snapshot; empty where it can."""
-    return f"no INFO: {redis.error_text}" if redis.error_class and not redis.version else ""
+    return "" if redis.version else f"no INFO: {redis.error_text or 'an empty answer'}"

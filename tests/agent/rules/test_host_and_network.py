@@ -1,0 +1,145 @@
+"""The rules about the host, certificates, names and URLs over snapshots made by hand."""
+
+import pytest
+
+from tests.agent.rules.judged import GIB, certificate, dns, filesystem, http, judge, memory, one, status, statuses, tls
+
+
+@pytest.mark.parametrize(
+    ("available", "size", "expected"),
+    [
+        (10, 100, "ok"),
+        (9.99, 100, "warn"),
+        (5, 100, "warn"),
+        (4.99, 100, "crit"),
+        (1.0, 11, "warn"),
+        (0.99, 11, "crit"),
+        (0.95, 9, "ok"),
+        (0, 100, "crit"),
+    ],
+)
+def test_room_is_judged_by_share_and_by_bytes(available: float, size: float, expected: str) -> None:
+    assert status("HOST-DISK-SPACE", filesystem(available * GIB, size * GIB)) == expected
+
+
+def test_what_is_kept_for_root_is_told_and_not_counted() -> None:
+    found = one("HOST-DISK-SPACE", filesystem(0, 100 * GIB, free=5 * GIB))
+    assert statuses([found]) == ["crit"]
+    assert "5.0 GiB more for root" in found.summary
+
+
+def test_a_filesystem_without_a_size_is_not_called_well() -> None:
+    assert judge("HOST-DISK-SPACE", filesystem(0, 0)) == []
+
+
+@pytest.mark.parametrize(("available", "expected"), [(100, "ok"), (99, "warn"), (50, "warn"), (49, "crit")])
+def test_memory_is_judged_by_the_share_that_is_available(available: int, expected: str) -> None:
+    assert status("HOST-MEM", memory(available, 1000)) == expected
+
+
+def test_who_holds_most_memory_is_named_when_it_is_scarce() -> None:
+    scarce = memory(1, 1000)
+    scarce.memory.holders.add(pid=9, name="leaky", resident_bytes=900 * 2**20)
+    assert "most by leaky (900.0 MiB)" in one("HOST-MEM", scarce).summary
+
+
+@pytest.mark.parametrize(
+    ("life", "left", "expected"),
+    [
+        (6, 2.1, "ok"),
+        (6, 1.9, "warn"),
+        (6, 0.61, "warn"),
+        (6, 0.59, "crit"),
+        (47, 15.7, "ok"),
+        (47, 15.6, "warn"),
+        (47, 4.8, "warn"),
+        (47, 4.6, "crit"),
+        (90, 21.1, "ok"),
+        (90, 20.9, "warn"),
+        (90, 7.1, "warn"),
+        (90, 6.9, "crit"),
+        (3650, 21.1, "ok"),
+        (3650, 20.9, "warn"),
+        (3650, 7.1, "warn"),
+        (3650, 6.9, "crit"),
+        (90, 0, "crit"),
+        (90, -3, "crit"),
+    ],
+)
+def test_a_certificate_is_due_by_days_and_by_its_share_of_life(life: float, left: float, expected: str) -> None:
+    assert status("TLS-EXPIRY", tls(certificate(life, left))) == expected
+
+
+def test_a_certificate_of_the_chain_counts_as_much_as_the_leaf() -> None:
+    found = one("TLS-EXPIRY", tls(certificate(90, 80), certificate(3650, 5, "middle")))
+    assert statuses([found]) == ["crit"]
+    assert "certificate in its chain middle ends in 5d" in found.summary
+
+
+def test_the_worst_of_a_chain_is_told_and_of_equals_the_first_to_end() -> None:
+    found = one("TLS-EXPIRY", tls(certificate(90, 3), certificate(3650, 2, "middle"), certificate(3650, 10, "root")))
+    assert "middle ends in" in found.summary
+    assert len(found.table.rows) == 3
+
+
+def test_an_endpoint_without_a_certificate_is_an_error_with_its_reason() -> None:
+    found = one("TLS-EXPIRY", tls(error_class="refused", error_text="connection refused"))
+    assert (statuses([found]), found.reason) == (["error"], "refused: connection refused")
+
+
+@pytest.mark.parametrize(
+    ("system", "servers", "seconds", "expected"),
+    [
+        ("NOERROR", ["NOERROR"], 0.5, "ok"),
+        ("NOERROR", ["NOERROR"], 0.51, "warn"),
+        ("NOERROR", [], 0.01, "ok"),
+        ("NOERROR", ["NXDOMAIN"], 0.01, "ok"),
+        ("NOERROR", ["NOERROR", "SERVFAIL"], 0.01, "warn"),
+        ("NOERROR", ["timeout"], 0.01, "warn"),
+        ("NXDOMAIN", ["NXDOMAIN"], 0.01, "crit"),
+        ("timeout", ["timeout"], 2.0, "crit"),
+        ("", [], 0.0, "crit"),
+    ],
+)
+def test_a_name_is_judged_by_the_system_and_by_each_server(
+    system: str, servers: list[str], seconds: float, expected: str
+) -> None:
+    assert status("DNS-RESOLVE", dns(system, *servers, seconds=seconds)) == expected
+
+
+def test_the_name_server_that_fails_is_named() -> None:
+    found = one("DNS-RESOLVE", dns("NOERROR", "NOERROR", "SERVFAIL"))
+    assert "1 of 2 name servers fail: 10.0.0.54 answers SERVFAIL" in found.summary
+    assert [row.cells[:2] for row in found.table.rows][2] == ["10.0.0.54", "SERVFAIL"]
+
+
+@pytest.mark.parametrize(
+    ("code", "seconds", "expected"),
+    [
+        (200, 1.0, "ok"),
+        (200, 1.01, "warn"),
+        (204, 0, "ok"),
+        (302, 0, "ok"),
+        (399, 0, "ok"),
+        (400, 0, "crit"),
+        (404, 0, "crit"),
+        (503, 0, "crit"),
+        (199, 0, "crit"),
+        (0, 0, "crit"),
+    ],
+)
+def test_a_url_is_judged_by_status_and_time(code: int, seconds: float, expected: str) -> None:
+    assert status("HTTP-HEALTH", http(code, seconds=seconds)) == expected
+
+
+def test_a_failing_sub_check_is_named_and_a_good_one_is_not() -> None:
+    found = one("HTTP-HEALTH", http(503, checks={"database": "timeout", "cache": "OK", "version": "1.2"}))
+    assert statuses([found]) == ["crit"]
+    assert '"database: timeout"' in found.summary
+    assert "cache" not in found.summary
+
+
+def test_a_url_without_an_answer_says_in_which_phase_it_ended() -> None:
+    found = one("HTTP-HEALTH", http(0, error_class="timeout", error_text="no answer in 5 s", phase="processing"))
+    assert statuses([found]) == ["crit"]
+    assert found.summary == "no answer (timeout in phase processing): no answer in 5 s"

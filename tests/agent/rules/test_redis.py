@@ -1,0 +1,91 @@
+"""The Redis rules over snapshots made by hand."""
+
+import pytest
+
+from tests.agent.rules.judged import NOW, duration, one, redis, sample, status, statuses
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.1, "ok"), (0.101, "warn")])
+def test_a_slow_ping_is_a_warning(seconds: float, expected: str) -> None:
+    assert status("REDIS-UP", redis(ping=duration(seconds))) == expected
+
+
+@pytest.mark.parametrize(
+    ("error_class", "words"),
+    [
+        ("LOADING", "loading its data"),
+        ("BUSY", "busy with a script"),
+        ("MISCONF", "refuses writes (MISCONF)"),
+        ("MASTERDOWN", "primary is down"),
+        ("DENIED", "protected mode"),
+        ("maxclients", "full of clients"),
+        ("timeout", "gives no answer"),
+        ("refused", "nobody listens"),
+        ("cut", "cut the connection off"),
+        ("READONLY", "refuses"),
+    ],
+)
+def test_a_refusal_is_critical_and_says_which_kind_it_is(error_class: str, words: str) -> None:
+    found = one("REDIS-UP", redis(error_class=error_class, error_text="the text"))
+    assert statuses([found]) == ["crit"]
+    assert words in found.summary
+    assert found.next
+
+
+@pytest.mark.parametrize("error_class", ["NOAUTH", "WRONGPASS", "NOPERM"])
+def test_a_refusal_of_our_own_login_is_skipped_with_the_acl_to_run(error_class: str) -> None:
+    found = one("REDIS-UP", redis(error_class=error_class, error_text="no", acl="ACL SETUSER fleetmedic"))
+    assert statuses([found]) == ["skipped"]
+    assert (found.reason, found.excerpt) == ("needs a login: no", "ACL SETUSER fleetmedic")
+
+
+@pytest.mark.parametrize(("used", "expected"), [(799, "ok"), (800, "warn"), (899, "warn"), (900, "crit"), (2000, "crit")])
+def test_memory_is_judged_by_its_share_of_maxmemory(used: int, expected: str) -> None:
+    assert status("REDIS-MEM-NEAR-MAX", redis(used_memory=used, maxmemory=1000)) == expected
+
+
+def test_buffers_that_eviction_does_not_count_do_not_count_here() -> None:
+    assert status("REDIS-MEM-NEAR-MAX", redis(used_memory=950, not_counted_for_evict=200, maxmemory=1000)) == "ok"
+    assert status("REDIS-MEM-NEAR-MAX", redis(used_memory=10, not_counted_for_evict=200, maxmemory=1000)) == "ok"
+
+
+def test_without_maxmemory_there_is_no_share_to_judge() -> None:
+    assert "no maxmemory" in one("REDIS-MEM-NEAR-MAX", redis(used_memory=10**12)).summary
+
+
+@pytest.mark.parametrize(("used", "expected"), [(949, "ok"), (950, "crit")])
+def test_a_full_server_that_may_not_evict_is_critical(used: int, expected: str) -> None:
+    snapshot = redis(used_memory=used, maxmemory=1000, maxmemory_policy="noeviction")
+    assert status("REDIS-NOEVICTION-FULL", snapshot) == expected
+
+
+def test_a_full_server_that_may_evict_is_well() -> None:
+    snapshot = redis(used_memory=999, maxmemory=1000, maxmemory_policy="allkeys-lru", oom_errors=9)
+    assert status("REDIS-NOEVICTION-FULL", snapshot) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "refused"),
+    [([], 7, 0), ([7], 7, 0), ([7], 8, 1), ([5, 6, 7], 8, 3), ([100], 2, 2), ([100], 0, 0)],
+    ids=["no sample yet", "none since", "one", "since the oldest", "reset and two since", "reset and none since"],
+)
+def test_refused_writes_are_counted_since_the_oldest_sample(before: list[float], now: int, refused: int) -> None:
+    earlier = [sample(NOW - 100 + at, oom_errors=count) for at, count in enumerate(before)]
+    found = one(
+        "REDIS-NOEVICTION-FULL",
+        redis(used_memory=1, maxmemory=1000, maxmemory_policy="noeviction", oom_errors=now, earlier=earlier),
+    )
+    assert {metric.name: metric.value for metric in found.metrics}["refused_writes"] == refused
+    assert statuses([found]) == (["crit"] if refused else ["ok"])
+
+
+@pytest.mark.parametrize("rule", ["REDIS-MEM-NEAR-MAX", "REDIS-NOEVICTION-FULL"])
+@pytest.mark.parametrize("error_class", ["NOAUTH", "refused", "timeout", ""])
+def test_memory_that_could_not_be_read_is_skipped_and_never_well(rule: str, error_class: str) -> None:
+    assert status(rule, redis(error_class=error_class, version="")) == "skipped"
+
+
+@pytest.mark.parametrize("rule", ["REDIS-MEM-NEAR-MAX", "REDIS-NOEVICTION-FULL"])
+def test_memory_is_judged_where_ping_fails_and_info_answers(rule: str) -> None:
+    snapshot = redis(error_class="MISCONF", used_memory=990, maxmemory=1000, maxmemory_policy="noeviction")
+    assert status(rule, snapshot) == "crit"

@@ -1,0 +1,248 @@
+"""The servicer's methods, driven by grpcio-testing, with a worker passed in that answers as the test wants."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc_testing
+import pytest
+
+from agent import access, frames
+from agent.access import Peer, Role
+from agent.server import MOST_CHECKS, AgentService, WorkerAway, ask_worker
+from fleetmedic.v1 import agent_pb2, local_pb2
+from fleetmedic.v1.agent_pb2 import CheckRequest, CheckResponse, DescribeRequest, DescribeResponse, Identity, RuleTitle
+from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse, Refusal
+from tests.agent.front import Ask
+import socket
+import threading
+
+RECEIVED = 1_700_000_000.5
+METHODS = access.SERVICE.methods_by_name
+
+
+def service(answers: Ask) -> AgentService:
+    return AgentService(  # type: ignore[abstract]
+        Identity(name="db01", version="9", boot_id="b"), answers, lambda _: Peer("alice", Role.RESPONDER), lambda: RECEIVED
+    )
+
+
+def server(answers: Ask) -> Any:
+    made = service(answers)
+    return grpc_testing.server_from_dictionary({access.SERVICE: made}, grpc_testing.strict_real_time())
+
+
+def describe(answers: Ask) -> DescribeResponse:
+    call = server(answers).invoke_unary_unary(METHODS["Describe"], (), DescribeRequest(), 5.0)
+    call.initial_metadata()
+    response, _, code, _ = call.termination()
+    assert code == grpc.StatusCode.OK
+    assert isinstance(response, DescribeResponse)
+    return response
+
+
+def check(answers: Ask, request: CheckRequest | None = None, *, timeout: float | None = 5.0) -> Any:
+    """The messages of a check, its code and its details."""
+    call = server(answers).invoke_unary_stream(METHODS["Check"], (), request or CheckRequest(), timeout)
+    call.initial_metadata()
+    _, code, details = call.termination()
+    return code, details
+
+
+def silent(request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
+    del request, patience
+    yield from ()
+
+
+def away(request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
+    raise WorkerAway("the agent's worker is away: Connection refused")
+
+
+def test_describe_carries_the_front_s_identity_clock_and_methods_and_the_caller_s_role() -> None:
+    asked = []
+
+    def answers(request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
+        asked.append(request)
+        assert patience == 3.0
+        inner = DescribeResponse(agent=Identity(name="worker"), role="observer", rules=[RuleTitle(id="PG-UP")])
+        yield LocalResponse(describe=inner)
+
+    made = describe(answers)
+    assert (made.agent.name, made.agent.version, made.role) == ("db01", "9", "responder")
+    assert made.clock.received_time.ToNanoseconds() == int(RECEIVED * 1e9)
+    assert [rule.id for rule in made.rules] == ["PG-UP"]
+    assert asked[0].caller == local_pb2.Caller(role="responder", user="alice")
+
+
+def test_describe_lists_exactly_the_methods_that_are_implemented() -> None:
+    own = {name for name in METHODS if name in vars(AgentService)}
+    assert set(describe(silent).methods) == own == {"Describe", "Check"}
+
+
+def test_describe_says_why_rules_are_missing_when_the_worker_is_away_or_refuses() -> None:
+    assert describe(away).worker_error == "the agent's worker is away: Connection refused"
+
+    def refuses(request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
+        yield LocalResponse(refusal=Refusal(reason="too many calls at once"))
+
+    made = describe(refuses)
+    assert made.worker_error == "too many calls at once"
+    assert made.agent.name == "db01"
+
+
+def test_a_check_streams_the_worker_s_messages_with_the_front_s_identity_and_clock() -> None:
+    def answers(request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
+        first = CheckResponse(request_id=request.check.request_id, sequence=1, agent=Identity(name="worker"))
+        yield LocalResponse(check=first)
+        yield LocalResponse(check=CheckResponse(sequence=2, last=True))
+
+    call = server(answers).invoke_unary_stream(METHODS["Check"], (), CheckRequest(request_id="r"), 5.0)
+    call.initial_metadata()
+    first, last = call.take_response(), call.take_response()
+    assert call.termination()[1] == grpc.StatusCode.OK
+    assert (first.request_id, first.agent.name) == ("r", "db01")
+    assert first.clock.received_time.ToNanoseconds() == int(RECEIVED * 1e9)
+    assert (last.sequence, last.last, last.HasField("agent")) == (2, True, False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (local_pb2.REFUSAL_KIND_INVALID, grpc.StatusCode.INVALID_ARGUMENT),
+        (local_pb2.REFUSAL_KIND_NOT_FOUND, grpc.StatusCode.NOT_FOUND),
+        (local_pb2.REFUSAL_KIND_NOT_PERMITTED, grpc.StatusCode.PERMISSION_DENIED),
+        (local_pb2.REFUSAL_KIND_INTERNAL, grpc.StatusCode.INTERNAL),
+        (local_pb2.REFUSAL_KIND_UNSPECIFIED, grpc.StatusCode.INTERNAL),
+    ],
+)
+def test_a_refusal_becomes_a_status_with_its_reason(kind: "local_pb2.RefusalKind.ValueType", code: grpc.StatusCode) -> None:
+    def refuses(request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
+        yield LocalResponse(refusal=Refusal(kind=kind, reason="no check is named 'X'"))
+
+    assert check(refuses) == (code, "no check is named 'X'")
+
+
+def test_a_check_without_a_worker_is_unavailable() -> None:
+    assert check(away) == (grpc.StatusCode.UNAVAILABLE, "the agent's worker is away: Connection refused")
+
+
+@pytest.mark.parametrize(
+    ("asked", "timeout", "budget"),
+    [(None, 4.0, 4.0), (2.0, 4.0, 2.0), (60.0, 4.0, 4.0), (1e11, 4.0, 4.0), (-1e11, 4.0, -1.0)],
+)
+def test_the_worker_s_budget_is_the_shorter_of_what_was_asked_and_what_is_left(
+    asked: float | None, timeout: float, budget: float
+) -> None:
+    given = []
+
+    def answers(request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
+        given.append((request.check.budget.ToMilliseconds() / 1000, patience))
+        yield LocalResponse(check=CheckResponse(last=True))
+
+    request = CheckRequest()
+    if asked is not None:
+        request.budget.seconds = int(asked)
+    check(answers, request, timeout=timeout)
+    assert given[0][0] == pytest.approx(budget, abs=0.2)
+    assert given[0][1] == pytest.approx(timeout + 1, abs=0.2)
+
+
+def test_the_ninth_check_at_once_is_refused_and_a_slot_comes_back_when_one_ends() -> None:
+    held = threading.Event()
+    working = threading.Semaphore(0)
+
+    def answers(request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
+        working.release()
+        held.wait(5.0)
+        yield LocalResponse(check=CheckResponse(last=True))
+
+    driven = server(answers)
+    calls = [driven.invoke_unary_stream(METHODS["Check"], (), CheckRequest(), 5.0) for _ in range(MOST_CHECKS)]
+    for _ in range(MOST_CHECKS):
+        assert working.acquire(timeout=5.0)
+    ninth = driven.invoke_unary_stream(METHODS["Check"], (), CheckRequest(), 5.0)
+    _, code, details = ninth.termination()
+    assert (code, details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "8 checks are under way on this host already")
+    held.set()
+    assert [call.termination()[1] for call in calls] == [grpc.StatusCode.OK] * MOST_CHECKS
+    tenth = driven.invoke_unary_stream(METHODS["Check"], (), CheckRequest(), 5.0)
+    assert tenth.termination()[1] == grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"Describe", "Check"}))
+def test_a_method_of_a_later_version_is_not_implemented(name: str) -> None:
+    class Context:
+        code: grpc.StatusCode | None = None
+
+        def set_code(self, code: grpc.StatusCode) -> None:
+            self.code = code
+
+        def set_details(self, details: str) -> None: ...
+
+    context = Context()
+    with pytest.raises(NotImplementedError):
+        getattr(service(silent), name)(getattr(agent_pb2, f"{name}Request")(), context)
+    assert context.code == grpc.StatusCode.UNIMPLEMENTED
+
+
+def worker_that(place: Path, *answers: LocalResponse, raw: bytes = b"") -> threading.Thread:
+    """A worker's socket that serves one caller, and closes."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(place))
+    listener.listen()
+
+    def serve() -> None:
+        with listener, listener.accept()[0] as connection:
+            assert frames.read(connection.fileno(), LocalRequest) is not None
+            for answer in answers:
+                frames.write(connection.fileno(), answer)
+            connection.sendall(raw)
+
+    made = threading.Thread(target=serve)
+    made.start()
+    return made
+
+
+ASK = LocalRequest(check=CheckRequest())
+FIRST = LocalResponse(check=CheckResponse(sequence=1))
+LAST = LocalResponse(check=CheckResponse(sequence=2, last=True))
+
+
+@pytest.mark.parametrize("answers", [[LAST], [FIRST, LAST], [LocalResponse(refusal=Refusal())]])
+def test_a_whole_answer_of_the_worker_is_passed_on(tmp_path: Path, answers: list[LocalResponse]) -> None:
+    serving = worker_that(tmp_path / "s", *answers)
+    assert list(ask_worker(tmp_path / "s", ASK, 2.0)) == answers
+    serving.join()
+
+
+@pytest.mark.parametrize(
+    ("answers", "raw", "why"),
+    [
+        ([], b"", "ended before its answer was whole"),
+        ([FIRST], b"", "ended before its answer was whole"),
+        ([FIRST], b"\0\0", "in the middle of a message"),
+        ([], b"\xff\xff\xff\xff", "over the"),
+        ([], b"\0\0\0\x02\xff\xff", "no message of the expected kind"),
+    ],
+)
+def test_an_answer_that_is_not_whole_is_never_taken_for_one(
+    tmp_path: Path, answers: list[LocalResponse], raw: bytes, why: str
+) -> None:
+    serving = worker_that(tmp_path / "s", *answers, raw=raw)
+    with pytest.raises(WorkerAway, match=why):
+        list(ask_worker(tmp_path / "s", ASK, 2.0))
+    serving.join()
+
+
+def test_a_worker_that_is_silent_is_given_up_after_the_patience(tmp_path: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "s"))
+    listener.listen()
+    with listener, pytest.raises(WorkerAway, match="no answer in time"):
+        list(ask_worker(tmp_path / "s", ASK, 0.1))
+
+
+def test_a_worker_that_is_not_there_is_away(tmp_path: Path) -> None:
+    with pytest.raises(WorkerAway, match="No such file"):
+        list(ask_worker(tmp_path / "s", ASK, 0.1))

@@ -1,0 +1,72 @@
+"""A real pseudo-terminal: for what is written to a stream, and for programs."""
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def written(columns: int, write: Callable[[TextIO], None]) -> str:
+    """Give what reaches a terminal of so many columns."""
+    master, slave = pty.openpty()
+    _resize(slave, columns)
+    with _Reader(master) as reader, os.fdopen(slave, "w", encoding="utf-8") as stream:
+        write(stream)
+    return reader.text()
+
+
+def run(words: Sequence[str | Path], environment: Mapping[str, str], folder: Path, columns: int) -> tuple[int, str]:
+    """Run a program with its output and errors on a terminal; give its exit code and what reached the terminal."""
+    master, slave = pty.openpty()
+    _resize(slave, columns)
+    with _Reader(master) as reader:
+        process = subprocess.Popen(
+            [str(word) for word in words], stdin=slave, stdout=slave, stderr=slave, cwd=folder, env=dict(environment)
+        )
+        os.close(slave)
+        code = process.wait(60)
+    return code, reader.text()
+
+
+def _resize(terminal: int, columns: int) -> None:
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+
+
+class _Reader:
+    """Empties a terminal while others fill it; one that nobody reads would hold them up."""
+
+    def __init__(self, master: int) -> None:
+        self._master = master
+        self._parts: list[bytes] = []
+        self._thread = threading.Thread(target=self._read)
+
+    def __enter__(self) -> "_Reader":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(60)
+        os.close(self._master)
+
+    def _read(self) -> None:
+        while True:
+            try:
+                part = os.read(self._master, 65536)
+            except OSError:
+                # The other end is closed.
+                return
+            if not part:
+                return
+            self._parts.append(part)
+
+    def text(self) -> str:
+        return b"".join(self._parts).decode().replace("\r\n", "\n")
