@@ -9,12 +9,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from agent import VERSION, config, frames, local, registry
-from agent.check import Medic
-from agent.config import Config
+from agent import VERSION, config, frames
+from agent.identity import identity
 from agent.toml_reader import ConfigError
 from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse
+
+if TYPE_CHECKING:
+    from agent.check import Medic
 
 EX_USAGE = 64
 EX_DATAERR = 65
@@ -70,23 +73,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _medic(options: argparse.Namespace) -> Medic:
+def _medic(options: argparse.Namespace) -> "Medic":
+    from agent import local, registry  # noqa: PLC0415 - the front has no use for them
+    from agent.check import Medic  # noqa: PLC0415
+
     rules = registry.load()
     read = config.load(options.config, rules, os.environ)  # noqa: TID251 - the edge
-    medic = Medic(local.identity(read.name, time.time()), read, rules)
+    medic = Medic(identity(read.name, time.time()), read, rules)
     local.prepare_folders(medic)
     return medic
-
-
-def _read(options: argparse.Namespace) -> Config:
-    return config.load(options.config, registry.load(), os.environ)  # noqa: TID251 - the edge
 
 
 def _serve(options: argparse.Namespace) -> int:
     from agent import server  # noqa: PLC0415 - the only command with grpc
 
     server.serve(
-        _read(options),
+        config.load(options.config, None, os.environ),  # noqa: TID251 - the edge
         lambda: datetime.datetime.now(datetime.UTC),  # noqa: TID251 - the edge
         lambda port: print(f"fleetmedic-agent: serving on port {port}", flush=True),
     )
@@ -104,6 +106,8 @@ def _work(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     """Read only by construction: these requests can look and nothing else. A running worker is asked, if it may be."""
+    from agent import local  # noqa: PLC0415
+
     medic = _medic(options)
     with socket.socket(socket.AF_UNIX) as worker:
         through = _connected(worker, medic.config.run / "worker.sock")
@@ -136,6 +140,8 @@ def _relay(worker: socket.socket) -> None:
 
 
 def _discover(options: argparse.Namespace) -> int:
+    from agent import local  # noqa: PLC0415
+
     medic = _medic(options)
     described = local.describe(medic, time.time())
     for target in described.targets:
@@ -144,7 +150,10 @@ def _discover(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> int:
-    read = _read(options)
+    from agent import registry  # noqa: PLC0415
+
+    rules = registry.load()
+    read = config.load(options.config, rules, os.environ)  # noqa: TID251 - the edge
     print(f"file = {str(read.file) if read.file else 'none: every default'}")
     for name in ("name", "listen", "state", "run", "front_user", "discover", "sample_seconds", "tls"):
         print(f"{name} = {getattr(read, name)}")
@@ -154,7 +163,7 @@ def _config(options: argparse.Namespace) -> int:
             print(f"{name}: {item.service} {place} ({item.origin})")
     for name in ("docker_socket", "docker_expected", "mounts", "probe_allow"):
         print(f"{name} = {getattr(read, name) or 'none'}")
-    for rule in registry.load():
+    for rule in rules:
         for limit in rule.limits:
             value, origin = read.limits.get(rule.id, {}).get(limit.name, (limit.value, f"default, {limit.owner}"))
             print(f"{rule.id}.{limit.name} = {value:g} {limit.unit} ({origin})")

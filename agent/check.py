@@ -10,6 +10,7 @@ from pathlib import Path
 from agent import boundary, budgets, discovery, probes, registry
 from agent.allowed import refuse_outside
 from agent.config import Config
+from agent.identity import clock
 from agent.jobs import Crew
 from agent.recorder import BAD, Recorder
 from agent.registry import Rule
@@ -19,7 +20,6 @@ from fleetmedic.v1.agent_pb2 import (
     SNAPSHOT_POLICY_BAD,
     CheckRequest,
     CheckResponse,
-    Clock,
     Identity,
 )
 from fleetmedic.v1.finding_pb2 import STATUS_ERROR, STATUS_SKIPPED, Finding, Subject
@@ -220,13 +220,6 @@ def _answer(
     if received is not None:
         made.agent.CopyFrom(medic.identity)
         made.clock.CopyFrom(clock(received))
-    return made
-
-
-def clock(received: float) -> Clock:
-    made = Clock()
-    made.received_time.FromNanoseconds(int(received * 1e9))
-    made.answered_time.GetCurrentTime()
     return made
 
 

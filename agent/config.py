@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from agent import allowed
-from agent.registry import Rule
 from agent.toml_reader import ConfigError, Table, read
+
+if TYPE_CHECKING:
+    from agent.registry import Rule
 
 DEFAULT_FILE = Path("/etc/fleetmedic/agent.toml")
 DEFAULT_PORT = 7443
@@ -102,8 +105,11 @@ def default_folders(environment: Mapping[str, str], uid: int) -> tuple[Path, Pat
     return state, Path(runtime) / "fleetmedic" if runtime else state / "run"
 
 
-def load(file: Path | None, rules: tuple[Rule, ...], environment: Mapping[str, str]) -> Config:
-    """Reads a file, or gives the defaults. ConfigError names the file, line and field."""
+def load(file: Path | None, rules: "tuple[Rule, ...] | None", environment: Mapping[str, str]) -> Config:
+    """Reads a file, or gives the defaults. ConfigError names the file, line and field.
+
+    Without `rules` it is read for the front, which neither judges nor logs in: limits and secrets stay unread.
+    """
     state, run = default_folders(environment, os.geteuid())
     if file is None:
         file = DEFAULT_FILE if DEFAULT_FILE.exists() else None
@@ -125,7 +131,7 @@ def _text(file: Path) -> str:
     return text
 
 
-def _config(top: Table, rules: tuple[Rule, ...], state: Path, run: Path) -> Config:
+def _config(top: Table, rules: "tuple[Rule, ...] | None", state: Path, run: Path) -> Config:
     docker = top.table("docker")
     sampler = top.table("sampler")
     made = Config(
@@ -138,8 +144,8 @@ def _config(top: Table, rules: tuple[Rule, ...], state: Path, run: Path) -> Conf
         front_user=top.text_of("front_user"),
         discover=top.flag("discover", default=True),
         sample_seconds=sampler.number("seconds", 30.0),
-        postgres=tuple(_postgres(table) for table in top.tables("postgres")),
-        redis=tuple(_redis(table) for table in top.tables("redis")),
+        postgres=tuple(_postgres(table, logs_in=rules is not None) for table in top.tables("postgres")),
+        redis=tuple(_redis(table, logs_in=rules is not None) for table in top.tables("redis")),
         docker_socket=docker.text_of("socket"),
         docker_expected=docker.texts("expected"),
         http=tuple(_named(table, "url") for table in top.tables("http")),
@@ -147,7 +153,7 @@ def _config(top: Table, rules: tuple[Rule, ...], state: Path, run: Path) -> Conf
         dns=tuple(_named(table, "name") for table in top.tables("dns")),
         mounts=top.texts("mounts"),
         probe_allow=_allow(top),
-        limits=_limits(top.table("limits"), rules),
+        limits={} if rules is None else _limits(top.table("limits"), rules),
     )
     for table in (docker, sampler, top):
         table.end()
@@ -186,7 +192,7 @@ def _tls(table: Table) -> TlsFiles | None:
     return TlsFiles(Path(paths["certificate"]), Path(paths["key"]), Path(paths["client_ca"]))
 
 
-def _postgres(table: Table) -> PostgresLogin:
+def _postgres(table: Table, *, logs_in: bool) -> PostgresLogin:
     made = PostgresLogin(
         service=table.text_of("service", "postgres"),
         host=table.text_of("host"),
@@ -194,7 +200,7 @@ def _postgres(table: Table) -> PostgresLogin:
         socket=table.text_of("socket"),
         user=table.text_of("user", "fleetmedic"),
         dbname=table.text_of("dbname", "postgres"),
-        password_file=_file(table, "password_file"),
+        password_file=_file(table, "password_file", check=logs_in),
         origin=f"{table.file.name}:{table.line('')}",
     )
     table.end()
@@ -203,14 +209,14 @@ def _postgres(table: Table) -> PostgresLogin:
     return made
 
 
-def _redis(table: Table) -> RedisLogin:
+def _redis(table: Table, *, logs_in: bool) -> RedisLogin:
     made = RedisLogin(
         service=table.text_of("service", "redis"),
         host=table.text_of("host"),
         port=table.integer("port", 6379, 1, 65535),
         socket=table.text_of("socket"),
         user=table.text_of("user"),
-        password_file=_file(table, "password_file"),
+        password_file=_file(table, "password_file", check=logs_in),
         origin=f"{table.file.name}:{table.line('')}",
     )
     table.end()
@@ -219,12 +225,14 @@ def _redis(table: Table) -> RedisLogin:
     return made
 
 
-def _file(table: Table, key: str) -> Path | None:
+def _file(table: Table, key: str, *, check: bool) -> Path | None:
     """A file with a secret in it: named here, read only when it is used, refused where others may read it."""
     value = table.text_of(key)
     if not value:
         return None
     path = Path(value)
+    if not check:
+        return path
     try:
         about = path.stat()
     except OSError as error:
@@ -280,7 +288,7 @@ def _allow(top: Table) -> tuple[str, ...]:
     return entries
 
 
-def _limits(table: Table, rules: tuple[Rule, ...]) -> Mapping[str, Mapping[str, tuple[float, str]]]:
+def _limits(table: Table, rules: "tuple[Rule, ...]") -> Mapping[str, Mapping[str, tuple[float, str]]]:
     known = {rule.id: {limit.name for limit in rule.limits} for rule in rules}
     made: dict[str, dict[str, tuple[float, str]]] = {}
     for rule_id in table.values:

@@ -178,6 +178,8 @@ def kill_group(pid: int) -> None:
 
 
 def _snapshot(job: _Job, status: int) -> Snapshot:
+    if len(job.result) > LARGEST_RESULT:
+        return _failed(job.work, FAILURE_KIND_CRASHED, f"the probe brought more than {LARGEST_RESULT >> 20} MiB")
     made = Snapshot()
     try:
         made.ParseFromString(bytes(job.result))
@@ -237,10 +239,7 @@ def _child(work: Work, writer: int, lock: int, parent: int) -> None:
         os._exit(1)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
-    low, high = sorted((writer, lock))
-    os.closerange(3, low)
-    os.closerange(low + 1, high)
-    os.closerange(high + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    close_all_but(writer, lock)
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
@@ -252,6 +251,13 @@ def _child(work: Work, writer: int, lock: int, parent: int) -> None:
     finally:
         # Whatever passes the boundary (SystemExit) must not run on as a second parent.
         os._exit(1)
+
+
+def close_all_but(*kept: int) -> None:
+    """Closes every descriptor from 3 on, except these: what a fork inherited must not hold a peer's connection open."""
+    bounds = [2, *sorted(kept), resource.getrlimit(resource.RLIMIT_NOFILE)[0]]
+    for before, after in zip(bounds, bounds[1:], strict=False):
+        os.closerange(before + 1, after)
 
 
 def _look(work: Work) -> Snapshot:

@@ -3,12 +3,12 @@
 import os
 import platform
 from collections.abc import Iterator
-from pathlib import Path
 
-from agent import VERSION, boundary, budgets, check, discovery, jobs
+from agent import boundary, budgets, check, discovery, jobs
 from agent.check import BadRequest, Medic, NothingHere
+from agent.identity import clock
 from agent.rule import seconds
-from fleetmedic.v1.agent_pb2 import DescribeResponse, Identity, RuleTitle
+from fleetmedic.v1.agent_pb2 import DescribeResponse, RuleTitle
 from fleetmedic.v1.local_pb2 import (
     REFUSAL_KIND_INTERNAL,
     REFUSAL_KIND_INVALID,
@@ -18,14 +18,6 @@ from fleetmedic.v1.local_pb2 import (
     Refusal,
     RefusalKind,
 )
-
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-def identity(name: str, started: float) -> Identity:
-    made = Identity(name=name, version=VERSION, boot_id=BOOT_ID.read_text().strip())
-    made.started_time.FromMilliseconds(int(started * 1000))
-    return made
 
 
 def budget(request: LocalRequest) -> float:
@@ -78,7 +70,7 @@ def describe(medic: Medic, received: float) -> DescribeResponse:
         targets=[jobs.shown(target) for target in found.targets],
         kernel=platform.release(),
     )
-    made.clock.CopyFrom(check.clock(received))
+    made.clock.CopyFrom(clock(received))
     return made
 
 

@@ -31,10 +31,10 @@ class Rule:
     next_steps: tuple[str, ...]
 
 
-def load() -> tuple[Rule, ...]:
-    """Every rule under agent/rules, by id. A file that is no rule stops the agent with a TypeError that names it."""
+def load(rules: ModuleType = agent.rules) -> tuple[Rule, ...]:
+    """Every rule under a package, by id. A file that is no rule stops the agent with a TypeError that names it."""
     found = []
-    for area in pkgutil.iter_modules(agent.rules.__path__, "agent.rules."):
+    for area in pkgutil.iter_modules(rules.__path__, rules.__name__ + "."):
         package = importlib.import_module(area.name)
         for entry in pkgutil.iter_modules(package.__path__, area.name + "."):
             found.append(_rule(importlib.import_module(entry.name)))

@@ -16,9 +16,10 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from agent import access, budgets, check, frames, local
+from agent import access, budgets, frames
 from agent.access import Gate, Guard, Peer
 from agent.config import Config, TlsFiles
+from agent.identity import clock, identity
 from agent.rule import seconds
 from agent.toml_reader import ConfigError
 from fleetmedic.v1 import agent_pb2_grpc
@@ -66,8 +67,8 @@ class WorkerAway(Exception):
 class AgentService(agent_pb2_grpc.AgentServiceServicer):
     """The methods of this build. `ask` brings a request to the worker; `whose` says who calls."""
 
-    def __init__(self, identity: Identity, ask: Ask, whose: Whose, clock: Callable[[], float]) -> None:
-        self._identity = identity
+    def __init__(self, own: Identity, ask: Ask, whose: Whose, clock: Callable[[], float]) -> None:
+        self._identity = own
         self._ask = ask
         self._whose = whose
         self._clock = clock
@@ -86,7 +87,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         made.agent.CopyFrom(self._identity)
         made.methods.extend(IMPLEMENTED)
         made.role = self._caller(context).role
-        made.clock.CopyFrom(check.clock(received))
+        made.clock.CopyFrom(clock(received))
         return made
 
     def Check(self, request: CheckRequest, context: grpc.ServicerContext) -> Iterator[CheckResponse]:
@@ -118,7 +119,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         """The front's identity and clock: it is the front that the caller's stamps are about."""
         if answer.HasField("agent"):
             answer.agent.CopyFrom(self._identity)
-            answer.clock.CopyFrom(check.clock(received))
+            answer.clock.CopyFrom(clock(received))
         elif answer.HasField("clock"):
             answer.clock.answered_time.GetCurrentTime()
         return answer
@@ -166,7 +167,7 @@ def serve(config: Config, utc: access.Utc, ready: Callable[[int], None]) -> None
     place = config.run / "worker.sock"
     # The generated base class answers the other methods.
     service = AgentService(  # type: ignore[abstract]
-        local.identity(name, time.time()),
+        identity(name, time.time()),
         lambda request, patience: ask_worker(place, request, patience),
         gate.peer,
         time.time,
@@ -184,7 +185,7 @@ def serve(config: Config, utc: access.Utc, ready: Callable[[int], None]) -> None
 def listening(
     config: Config, service: agent_pb2_grpc.AgentServiceServicer, gate: Gate, credentials: grpc.ServerCredentials
 ) -> tuple[grpc.Server, int]:
-    """A server, not started yet, and its port. Every method has a policy, or ValueError; ConfigError for a taken port."""
+    """A server, not yet started, and its port. ValueError: a method has no policy; ConfigError: the port is taken."""
     alive = health.HealthServicer()
     alive.set(access.SERVICE.full_name, health_pb2.HealthCheckResponse.SERVING)
     health_methods = {

@@ -91,16 +91,16 @@ def _start_due(worker: Worker) -> None:
     now = time.monotonic()
     if not worker.sampling and now >= worker.next_sample:
         worker.next_sample = now + worker.medic.config.sample_seconds
-        worker.sampling = _fork(worker, lambda: sampler.sample(worker.medic))
+        worker.sampling = _fork(lambda: sampler.sample(worker.medic))
     for key, due in list(worker.resident_due.items()):
         if now >= due:
             del worker.resident_due[key]
             hold = partial(resident.hold, worker.medic.config, Target.FromString(key))
-            worker.residents[_fork(worker, hold)] = key
+            worker.residents[_fork(hold)] = key
 
 
-def _fork(worker: Worker, act: Callable[[], None]) -> int:
-    """A child that leads its own session, does one thing and ends; it ends with the worker."""
+def _fork(act: Callable[[], None], *kept: int) -> int:
+    """A child that leads its own session, does one thing with the descriptors `kept`, and ends with the worker."""
     parent = os.getpid()
     pid = os.fork()
     if pid:
@@ -112,7 +112,7 @@ def _fork(worker: Worker, act: Callable[[], None]) -> int:
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
-    worker.listener.close()
+    jobs.close_all_but(*kept)
     failed: list[Exception] = []
     boundary.contain(act, failed.append)
     if failed:
@@ -130,7 +130,7 @@ def _accept(worker: Worker) -> None:
             with suppress(OSError):
                 frames.write(connection.fileno(), LocalResponse(refusal=refusal))
             return
-        worker.callers.add(_fork(worker, lambda: _serve(worker.medic, connection)))
+        worker.callers.add(_fork(lambda: _serve(worker.medic, connection), connection.fileno()))
 
 
 def _serve(medic: Medic, connection: socket.socket) -> None:

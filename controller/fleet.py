@@ -19,6 +19,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from controller.inventory.connection import Endpoint
 from controller.report import HostReport, State, judged
@@ -32,6 +33,7 @@ LOOKUPS_AT_ONCE = 32
 DESCRIPTORS_KEPT = 64
 # Of one answer: an agent sends two. A hostile one must not fill our memory until the deadline.
 MOST_MESSAGES = 8
+NO_ANSWER = "sent what is no answer: another program, or an agent of another version, listens there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ class _FanOut:
             return self._report(endpoint, State.UNREACHABLE, str(error), answer, seen)
         except LocalTrouble as error:
             return self._report(endpoint, State.NOT_ATTEMPTED, str(error), answer, seen)
+        except DecodeError:
+            return self._report(endpoint, State.FAILED, NO_ANSWER, answer, seen)
         except grpc.aio.AioRpcError as error:
             state, cause = _rpc_cause(error, endpoint, self._bounds.deadline, connected=seen.connected)
             report = self._report(endpoint, state, cause, answer, seen)
@@ -117,8 +121,9 @@ class _FanOut:
         await slot.take()
         channel = mtls.channel(endpoint, address, self._credentials)
         try:
-            method: grpc.aio.UnaryStreamMultiCallable[bytes, CheckResponse] = channel.unary_stream(
-                mtls.CHECK, request_serializer=None, response_deserializer=CheckResponse.FromString
+            # Parsed here: what grpc can't parse it gives as None, with a stack trace in the log.
+            method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(
+                mtls.CHECK, request_serializer=None, response_deserializer=None
             )
             if self._left() <= 0:
                 raise LocalTrouble(f"not begun within the deadline of {self._bounds.deadline:g}s")
@@ -126,7 +131,8 @@ class _FanOut:
             await self._set_up(call, endpoint, address, slot)
             seen.connected = True
             accepted = time()
-            async for message in call:
+            async for received in call:
+                message = CheckResponse.FromString(received)
                 seen.take(message, accepted)
                 if seen.messages > MOST_MESSAGES:
                     call.cancel()
@@ -327,22 +333,22 @@ class _Describing(_FanOut):
                     await channel.close()
         except (Unreachable, LocalTrouble) as error:
             return Described(endpoint.name, None, str(error))
+        except DecodeError:
+            return Described(endpoint.name, None, NO_ANSWER)
         except grpc.aio.AioRpcError as error:
             return Described(
                 endpoint.name, None, _rpc_cause(error, endpoint, self._bounds.deadline, connected=False)[1]
             )
 
     async def _ask(self, endpoint: Endpoint, address: str, channel: grpc.aio.Channel, slot: "_Slot") -> Described:
-        method = channel.unary_unary(
-            mtls.DESCRIBE,
-            request_serializer=DescribeRequest.SerializeToString,
-            response_deserializer=DescribeResponse.FromString,
+        method: grpc.aio.UnaryUnaryMultiCallable[DescribeRequest, bytes] = channel.unary_unary(
+            mtls.DESCRIBE, request_serializer=DescribeRequest.SerializeToString, response_deserializer=None
         )
         first = method(DescribeRequest(), timeout=self._left())
         await self._set_up(first, endpoint, address, slot)
         await first
         sent = time()
-        answer = await method(DescribeRequest(), timeout=self._left())
+        answer = DescribeResponse.FromString(await method(DescribeRequest(), timeout=self._left()))
         arrived = time()
         there = [
             stamp.seconds + stamp.nanos / 1e9 for stamp in (answer.clock.received_time, answer.clock.answered_time)

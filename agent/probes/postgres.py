@@ -5,6 +5,7 @@ role, which takes a slot of reserved_connections by itself where it may; a super
 the server's own user; no login at all, only the titles the backends write over their command lines.
 """
 
+import gc
 import os
 import re
 import time
@@ -129,6 +130,8 @@ def log_in(target: Target, config: Config) -> Session:
             refusals.append(Refused(postgres_errors.classify(text), text))
             if refusals[-1].error_class not in ("28P01", "28000", "3D000", FULL):
                 break
+    # A failed attempt leaves its socket in a circle of exceptions and frames, open until somebody collects it.
+    gc.collect()
     raise next((refusal for refusal in refusals if refusal.error_class == FULL), refusals[0])
 
 

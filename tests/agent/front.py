@@ -1,4 +1,4 @@
-"""A real front in this process: mutual TLS on loopback, certificates of a lab authority, a worker and a clock passed in."""
+"""A real front in this process: mutual TLS on loopback, odd certificates, a worker and a clock passed in."""
 
 import contextlib
 import datetime

@@ -70,7 +70,9 @@ def test_an_odd_name_in_the_certificate_is_nobody(kind: str) -> None:
 @given(
     parts=st.lists(
         st.one_of(
-            st.sampled_from(["spiffe:", "lab", "role", "admin", "observer", "user", "alice", "..", "", "\0", "\n", "//"]),
+            st.sampled_from(
+                ["spiffe:", "lab", "role", "admin", "observer", "user", "alice", "..", "", "\0", "\n", "//"]
+            ),
             st.text(st.characters(max_codepoint=127), max_size=8),
         ),
         max_size=9,
@@ -164,7 +166,7 @@ def guarded(method: str, parse: Callable[[bytes], object], act: Callable[..., ob
     """The handler that the guard makes of one."""
     streams = SERVICE.methods_by_name[method].server_streaming
     made = grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
-    handler = made(act, request_deserializer=parse)
+    handler: Any = made(act, request_deserializer=parse)
     details = type("Details", (), {"method": f"/{SERVICE.full_name}/{method}"})()
     return Guard(Gate("lab", lambda: NOW)).intercept_service(lambda _: handler, details)
 
@@ -244,6 +246,6 @@ def test_only_type_and_place_of_an_exception_are_told() -> None:
 
 
 def test_a_path_without_a_policy_gets_no_handler_even_where_one_is_registered() -> None:
-    handler = grpc.unary_unary_rpc_method_handler(lambda request, context: request)
+    handler: Any = grpc.unary_unary_rpc_method_handler(lambda request, context: request)
     details = type("Details", (), {"method": "/fleetmedic.v1.AgentService/Other"})()
     assert Guard(Gate("lab", lambda: NOW)).intercept_service(lambda _: handler, details) is None

@@ -1,5 +1,6 @@
 """The front over real mutual TLS: who is let in, who may call what, and what a hostile caller gets (security.md 4)."""
 
+import contextlib
 import datetime
 import gzip
 import itertools
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -22,13 +24,20 @@ from grpc_health.v1 import health, health_pb2
 
 from agent import access
 from agent.access import HEALTH, POLICY, SERVICE, Role
-from fleetmedic.v1.agent_pb2 import CheckRequest, CheckResponse, DescribeRequest, DescribeResponse, WatchRequest, WatchResponse
+from fleetmedic.v1.agent_pb2 import (
+    CheckRequest,
+    CheckResponse,
+    DescribeRequest,
+    DescribeResponse,
+    WatchRequest,
+    WatchResponse,
+)
 from fleetmedic.v1.agent_pb2_grpc import AgentServiceServicer, AgentServiceStub
 from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse
 from tests.agent import front
 from tests.agent.front import Front, operator, organisation
 from tests.lab import child
-from tests.lab.authority import CLIENT, DAY, MINUTE, SERVER
+from tests.lab.authority import CLIENT, DAY, MINUTE, SERVER, Authority, Files
 
 HELD = DescribeRequest()
 SECONDS = 5.0
@@ -81,15 +90,23 @@ def code(
     """The status of one call, sent as bytes; streams are read as far as their first message."""
     try:
         if path in STREAMS or path.endswith("Health/Watch"):
-            call = channel.unary_stream(path)(body, timeout=timeout, metadata=metadata)
+            call = _stream(channel, path)(body, timeout=timeout, metadata=metadata)
             next(call, None)
             call.cancel()
         else:
-            channel.unary_unary(path)(body, timeout=timeout, metadata=metadata)
+            _unary(channel, path)(body, timeout=timeout, metadata=metadata)
     except grpc.RpcError as error:
         found: grpc.StatusCode = error.code()
         return found
     return grpc.StatusCode.OK
+
+
+def _unary(channel: grpc.Channel, path: str) -> "grpc.UnaryUnaryMultiCallable[bytes, bytes]":
+    return channel.unary_unary(path, request_serializer=bytes, response_deserializer=bytes)
+
+
+def _stream(channel: grpc.Channel, path: str) -> "grpc.UnaryStreamMultiCallable[bytes, bytes]":
+    return channel.unary_stream(path, request_serializer=bytes, response_deserializer=bytes)
 
 
 def expected(path: str, role: Role) -> grpc.StatusCode:
@@ -121,11 +138,11 @@ def test_a_method_without_a_policy_stops_the_agent_at_its_start() -> None:
         access.check_policy(access.service_methods() - {f"/{SERVICE.full_name}/Describe"})
 
 
-def strangers(served: Front) -> dict[str, front.Files | None]:
+def strangers(served: Front) -> dict[str, Files | None]:
     """Certificates that the handshake must not let in."""
     now, own = served.now, served.operators
     leaf = operator(own, "admin", "mallory")
-    below = front.Authority(leaf, now)
+    below = Authority(leaf, now)
     made = {
         "wrong authority": operator(organisation(now), "admin"),
         "expired": operator(own, "admin", begins=-2 * DAY, ends=-DAY),
@@ -133,7 +150,7 @@ def strangers(served: Front) -> dict[str, front.Files | None]:
         "for servers": operator(own, "admin", usages=(SERVER,)),
         "signed by a leaf": operator(below, "admin"),
     }
-    files: dict[str, front.Files | None] = {
+    files: dict[str, Files | None] = {
         name: issued.write(served.folder, name.replace(" ", "-")) for name, issued in made.items()
     }
     return {"none": None, **files}
@@ -252,8 +269,9 @@ def test_a_port_that_is_taken_is_refused_in_one_line(served: Front, tmp_path: Pa
     config = Config(tmp_path / "agent.toml", "x", tmp_path, tmp_path, listen=f"127.0.0.1:{served.port}")
     pair = (served.agent.key.read_bytes(), served.agent.certificate.read_bytes())
     credentials = grpc.ssl_server_credentials([pair], served.agent.root.read_bytes(), require_client_auth=True)
+    service: Any = Failing()  # type: ignore[abstract]
     with pytest.raises(ConfigError, match=rf"listen: 127.0.0.1:{served.port} can't be bound"):
-        server.listening(config, Failing(), access.Gate("lab", utc), credentials)
+        server.listening(config, service, access.Gate("lab", utc), credentials)
 
 
 @pytest.mark.covers("sec:B1")
@@ -360,7 +378,7 @@ def test_a_gzip_bomb_is_refused_without_growth(program: tuple[int, grpc.Channel]
     before = resident_bytes(pid)
     for _ in range(3):
         with pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary(DESCRIBE)(bomb, timeout=SECONDS, compression=grpc.Compression.Gzip)
+            _unary(channel, DESCRIBE)(bomb, timeout=SECONDS, compression=grpc.Compression.Gzip)
         assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert resident_bytes(pid) - before < TEN_MB
 
@@ -393,19 +411,20 @@ class Failing(AgentServiceServicer):
 
 @pytest.mark.covers("sec:F12")
 def test_an_exception_in_a_handler_reaches_the_caller_as_type_and_place_alone(tmp_path: Path) -> None:
-    with front.run(tmp_path, utc(), service=Failing()) as running:  # type: ignore[abstract]
-        with running.channel(operator(running.operators, "observer")) as channel:
-            stub = AgentServiceStub(channel)
-            with pytest.raises(grpc.RpcError) as unary:
-                stub.Describe(HELD, timeout=SECONDS)
-            with pytest.raises(grpc.RpcError) as stream:
-                list(stub.Check(CheckRequest(), timeout=SECONDS))
-            with pytest.raises(grpc.RpcError) as early:
-                list(stub.Watch(WatchRequest(), timeout=SECONDS))
+    with contextlib.ExitStack() as stack:
+        running = stack.enter_context(front.run(tmp_path, utc(), service=Failing()))  # type: ignore[abstract]
+        channel = stack.enter_context(running.channel(operator(running.operators, "observer")))
+        stub = AgentServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as unary:
+            stub.Describe(HELD, timeout=SECONDS)
+        with pytest.raises(grpc.RpcError) as stream:
+            list(stub.Check(CheckRequest(), timeout=SECONDS))
+        with pytest.raises(grpc.RpcError) as early:
+            list(stub.Watch(WatchRequest(), timeout=SECONDS))
     for caught in (unary.value, stream.value, early.value):
         assert caught.code() == grpc.StatusCode.INTERNAL
         assert "hunter2" not in str(caught)
-        assert "RuntimeError at test_access_over_tls.py:" in caught.details()
+        assert "RuntimeError at test_access_over_tls.py:" in str(caught.details())
 
 
 @pytest.mark.covers("sec:F14")
@@ -426,20 +445,22 @@ def test_checks_that_fill_every_slot_leave_describe_and_health_free(tmp_path: Pa
             go.wait(SECONDS)
         yield from front.well(request, patience)
 
-    with front.run(tmp_path, utc(), answers=slow) as running, ThreadPoolExecutor(8) as pool:
-        with running.channel(operator(running.operators, "observer")) as channel:
-            stub = AgentServiceStub(channel)
-            held = [pool.submit(list, stub.Check(CheckRequest(), timeout=SECONDS)) for _ in range(8)]
-            end = time.monotonic() + SECONDS
-            while len(running.worker.asked) < 8 and time.monotonic() < end:
-                time.sleep(0.01)
-            with pytest.raises(grpc.RpcError, match="8 checks are under way") as ninth:
-                list(stub.Check(CheckRequest(), timeout=SECONDS))
-            assert ninth.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-            stub.Describe(HELD, timeout=1.0)
-            go.set()
-            assert [len(each.result()) for each in held] == [1] * 8
-            assert len(list(stub.Check(CheckRequest(), timeout=SECONDS))) == 1
+    with contextlib.ExitStack() as stack:
+        running = stack.enter_context(front.run(tmp_path, utc(), answers=slow))
+        pool = stack.enter_context(ThreadPoolExecutor(8))
+        channel = stack.enter_context(running.channel(operator(running.operators, "observer")))
+        stub = AgentServiceStub(channel)
+        held = [pool.submit(list, stub.Check(CheckRequest(), timeout=SECONDS)) for _ in range(8)]
+        end = time.monotonic() + SECONDS
+        while len(running.worker.asked) < 8 and time.monotonic() < end:
+            time.sleep(0.01)
+        with pytest.raises(grpc.RpcError, match="8 checks are under way") as ninth:
+            list(stub.Check(CheckRequest(), timeout=SECONDS))
+        assert ninth.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        stub.Describe(HELD, timeout=1.0)
+        go.set()
+        assert [len(each.result()) for each in held] == [1] * 8
+        assert len(list(stub.Check(CheckRequest(), timeout=SECONDS))) == 1
 
 
 def test_watchers_of_health_leave_threads_for_everybody_else(served: Front, observer: grpc.Channel) -> None:
@@ -460,7 +481,7 @@ def test_watchers_of_health_leave_threads_for_everybody_else(served: Front, obse
 @pytest.mark.covers("sec:A5")
 def test_odd_names_in_a_certificate_are_refused_over_the_wire_too(served: Front) -> None:
     good = "spiffe://lab/role/admin/user/alice"
-    odd = [
+    odd: list[dict[str, Any]] = [
         {"uris": [good, "spiffe://lab/role/observer/user/alice"]},
         {"uris": ["spiffe://lab/role/observer\0/role/admin/user/alice"]},
         {"uris": [good + "\n"]},

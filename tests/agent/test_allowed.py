@@ -80,7 +80,18 @@ def test_a_target_outside_is_refused_with_the_file_that_would_allow_it(target: T
     assert "not in probe_allow" in reason(target)
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://db.lab/", "gopher://db.lab/", "//db.lab/", "http://[bad/", "http:///x", "http://db.lab:99999/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd",
+        "ftp://db.lab/",
+        "gopher://db.lab/",
+        "//db.lab/",
+        "http://[bad/",
+        "http:///x",
+        "http://db.lab:99999/",
+    ],
+)
 def test_a_url_that_is_none_has_no_address(url: str) -> None:
     assert reason(http(url)) == "a requested target has no address"
 

@@ -132,11 +132,17 @@ BAD = [
     ("mounts = [1]", ":1: mounts: must be a list of texts, such as"),
     ("docker = 1", ":1: docker: is a number, and must be a table: [docker]"),
     ("[postgres]\nhost = 'h'", ":1: postgres: must be written as [[postgres]]"),
-    ("[[postgres]]\nhost = 'h'\nport = 70000", ":3: postgres.port: is 70000, and must be a whole number from 1 to 65535"),
+    (
+        "[[postgres]]\nhost = 'h'\nport = 70000",
+        ":3: postgres.port: is 70000, and must be a whole number from 1 to 65535",
+    ),
     ("[[postgres]]\nhost = 'h'\nport = true", ":3: postgres.port: is True, and must be a whole number from 1 to 65535"),
     ("[[postgres]]\nport = 1", ":1: postgres.host: give either host or socket"),
     ("[[redis]]\nhost = 'h'\nsocket = '/s'", ":2: redis.host: give either host or socket"),
-    ("[[redis]]\nhost='h'\n\npassword_file = '/nonexistent/x'", ":4: redis.password_file: /nonexistent/x: No such file"),
+    (
+        "[[redis]]\nhost='h'\n\npassword_file = '/nonexistent/x'",
+        ":4: redis.password_file: /nonexistent/x: No such file",
+    ),
     ("listen = 'localhost:1'", ":1: listen: 'localhost:1' must be ADDRESS:PORT, such as 0.0.0.0:7443"),
     ("listen = '127.0.0.1:65536'", ":1: listen: '65536' is no port"),
     ("listen = '127.0.0.1:²'", ":1: listen: '²' is no port"),
@@ -208,9 +214,7 @@ def test_a_file_that_is_not_there_or_is_a_folder_is_refused(tmp_path: Path) -> N
 
 def command(*words: str | Path, given: bytes = b"") -> subprocess.CompletedProcess[str]:
     environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LANG": "C.UTF-8"}
-    done = subprocess.run(
-        [PROGRAM, *words], env=environment, input=given, capture_output=True, timeout=20, check=False
-    )
+    done = subprocess.run([PROGRAM, *words], env=environment, input=given, capture_output=True, timeout=20, check=False)
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 

@@ -30,7 +30,10 @@ SAMPLES = {
     "a bearer without its header": (f"sent Bearer {S} to h", "sent Bearer *** to h"),
     "basic": (f"Authorization: Basic {base64.b64encode(S.encode()).decode()}", "Authorization: ***"),
     "a key on one line": (f"-----BEGIN PRIVATE KEY-----{S}-----END PRIVATE KEY----- after", "after"),
-    "a key on many lines": (f"-----BEGIN RSA PRIVATE KEY-----\nMII\n{S}\n-----END RSA PRIVATE KEY-----\nafter", "after"),
+    "a key on many lines": (
+        f"-----BEGIN RSA PRIVATE KEY-----\nMII\n{S}\n-----END RSA PRIVATE KEY-----\nafter",
+        "after",
+    ),
     "a key that is cut off": (f"before -----BEGIN EC PRIVATE KEY-----\n{S}", "before"),
     "a query's token": (f"GET /x?access_token={S}&page=2", "&page=2"),
     "Set-Cookie": (f"Set-Cookie: sid={S}; Path=/", "Set-Cookie: ***"),
@@ -136,12 +139,21 @@ def test_a_statement_cut_off_anywhere_lets_nothing_out(state: str) -> None:
     assert S not in redact.sql(CUT[state])
 
 
-literals = st.sampled_from(["'{}'", "E'{}'", "$${}$$", "$t${}$t$", "U&'{}'", "'a'' {}'", "E'\\' {}'", "/* {} */", "-- {}\n"])
-around = st.sampled_from(["SELECT ", "a = ", "(", ")", ", ", '"col"', " t1.c ", "$1", " || ", "\n", "'x'", "E'\\\\'", "42 ", "/* c */"])
+literals = st.sampled_from(
+    ["'{}'", "E'{}'", "$${}$$", "$t${}$t$", "U&'{}'", "'a'' {}'", "E'\\' {}'", "/* {} */", "-- {}\n"]
+)
+around = st.sampled_from(
+    ["SELECT ", "a = ", "(", ")", ", ", '"col"', " t1.c ", "$1", " || ", "\n", "'x'", "E'\\\\'", "42 ", "/* c */"]
+)
 
 
 @pytest.mark.covers("chk:10.6")
-@given(st.lists(around, max_size=8), st.lists(literals, min_size=1, max_size=4), st.lists(around, max_size=8), st.integers(0, 200))
+@given(
+    st.lists(around, max_size=8),
+    st.lists(literals, min_size=1, max_size=4),
+    st.lists(around, max_size=8),
+    st.integers(0, 200),
+)
 def test_no_literal_survives_whatever_stands_around_it_and_wherever_it_is_cut(
     before: list[str], forms: list[str], after: list[str], cut: int
 ) -> None:

@@ -1,5 +1,7 @@
 """The servicer's methods, driven by grpcio-testing, with a worker passed in that answers as the test wants."""
 
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,6 @@ from fleetmedic.v1 import agent_pb2, local_pb2
 from fleetmedic.v1.agent_pb2 import CheckRequest, CheckResponse, DescribeRequest, DescribeResponse, Identity, RuleTitle
 from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse, Refusal
 from tests.agent.front import Ask
-import socket
-import threading
 
 RECEIVED = 1_700_000_000.5
 METHODS = access.SERVICE.methods_by_name
@@ -24,7 +24,10 @@ METHODS = access.SERVICE.methods_by_name
 
 def service(answers: Ask) -> AgentService:
     return AgentService(  # type: ignore[abstract]
-        Identity(name="db01", version="9", boot_id="b"), answers, lambda _: Peer("alice", Role.RESPONDER), lambda: RECEIVED
+        Identity(name="db01", version="9", boot_id="b"),
+        answers,
+        lambda _: Peer("alice", Role.RESPONDER),
+        lambda: RECEIVED,
     )
 
 
@@ -116,7 +119,9 @@ def test_a_check_streams_the_worker_s_messages_with_the_front_s_identity_and_clo
         (local_pb2.REFUSAL_KIND_UNSPECIFIED, grpc.StatusCode.INTERNAL),
     ],
 )
-def test_a_refusal_becomes_a_status_with_its_reason(kind: "local_pb2.RefusalKind.ValueType", code: grpc.StatusCode) -> None:
+def test_a_refusal_becomes_a_status_with_its_reason(
+    kind: "local_pb2.RefusalKind.ValueType", code: grpc.StatusCode
+) -> None:
     def refuses(request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
         yield LocalResponse(refusal=Refusal(kind=kind, reason="no check is named 'X'"))
 

@@ -58,7 +58,7 @@ def serving(authority: Authority, names: Sequence[str], answer: Answer) -> Itera
     """Serve one answer under these names, on one port of loopback."""
     issued = authority.issue(names[0], dns=names)
     server = grpc.server(
-        ThreadPoolExecutor(MOST_CALLS), handlers=(_Handler(answer),), options=(("grpc.so_reuseport", 0),)
+        ThreadPoolExecutor(MOST_CALLS), handlers=[_Handler(answer)], options=(("grpc.so_reuseport", 0),)
     )
     port = server.add_secure_port(
         "127.0.0.1:0", grpc.ssl_server_credentials([(key(issued), pem(issued.certificate))], pem(issued.root), True)

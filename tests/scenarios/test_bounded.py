@@ -87,6 +87,10 @@ def quiet(agent: Agent) -> tuple[int, int, int]:
     return len(pids), threads, descriptors
 
 
+def opened(pid: int) -> list[str]:
+    return [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+
+
 @pytest.mark.covers("sec:R4", "sec:D5")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("probe", ["postgres", "redis", "docker"])
@@ -111,7 +115,12 @@ def test_a_probe_ends_within_its_budget_and_leaves_nothing(places: dict[str, Any
         settled(fleet)
 
     # The resident connection was killed where its server hung, and is forked anew.
-    until("as before", lambda: quiet(agent) == before, seconds=30, every=0.2)
+    until("the resident is there again", lambda: quiet(agent)[0] == before[0], every=0.1)
+    settled(fleet)
+    after = before
+    with contextlib.suppress(TimeoutError):
+        after = until("as before", lambda: quiet(agent) == before and before, every=0.1)
+    assert quiet(agent) == after, [(pid, sorted(opened(pid))) for pid in agent.pids()]
 
 
 def settled(fleet: Fleet) -> None:

@@ -35,7 +35,9 @@ GIB = 2**30
 RULES: Mapping[str, Rule] = {rule.id: rule for rule in registry.load()}
 
 
-def judge(rule: str, *snapshots: Snapshot, limits: Mapping[str, float] | None = None, now: float = NOW) -> list[Finding]:
+def judge(
+    rule: str, *snapshots: Snapshot, limits: Mapping[str, float] | None = None, now: float = NOW
+) -> list[Finding]:
     """The findings of one rule; `limits` are values by name, as a request would change them."""
     changed = {name: (value, "test") for name, value in (limits or {}).items()}
     seen: dict[str, list[Snapshot]] = {}
@@ -101,7 +103,13 @@ def refused_postgres(error_class: str, text: str = "no", **login: object) -> Sna
 
 def session(pid: int, state: str = "idle in transaction", seconds: float = 1.0, **fields: object) -> PostgresSession:
     return PostgresSession(
-        pid=pid, state=state, state_seconds=seconds, user="app", database="shop", client="10.0.0.5", **fields  # type: ignore[arg-type]
+        pid=pid,
+        state=state,
+        state_seconds=seconds,
+        user="app",
+        database="shop",
+        client="10.0.0.5",
+        **fields,  # type: ignore[arg-type]
     )
 
 
@@ -167,6 +175,8 @@ def dns(system: str, *servers: str, seconds: float = 0.01) -> Snapshot:
     return Snapshot(target=target("dns"), dns=made)
 
 
-def http(status: int = 200, *, seconds: float = 0.01, checks: Mapping[str, str] | None = None, **fields: str) -> Snapshot:
-    made = HttpSnapshot(status=status, processing=duration(seconds), checks=checks or {}, **fields)
+def http(
+    status: int = 200, *, seconds: float = 0.01, checks: Mapping[str, str] | None = None, **fields: str
+) -> Snapshot:
+    made = HttpSnapshot(status=status, processing=duration(seconds), checks=checks or {}, **fields)  # type: ignore[arg-type]
     return Snapshot(target=target("http"), http=made)

@@ -1,20 +1,18 @@
 """What holds for every rule: it looks before it says ok, has a subject, and every limit of it has an owner."""
 
 import math
-from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config import Config
 from agent.check import BadRequest, Medic, check
+from agent.config import Config
 from agent.registry import owner
-from agent.rule import Seen, Limits
 from fleetmedic.v1.agent_pb2 import CheckRequest, Identity, Limit
 from fleetmedic.v1.finding_pb2 import STATUS_OK, Status
 from fleetmedic.v1.snapshot_pb2 import Snapshot
-from pathlib import Path
 from tests.agent.rules import judged
 from tests.agent.rules.judged import RULES, judge, statuses
 

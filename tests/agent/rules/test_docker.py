@@ -35,8 +35,9 @@ def test_every_exit_has_its_class(code: int, oom: bool, words: str) -> None:
 
 
 def test_classes_of_memory_start_and_others_have_their_own_next_step() -> None:
-    def step(**fields: object) -> str:
-        return one("DOCKER-EXIT-CLASS", docker(container(state="exited", **fields))).next
+    def step(exit_code: int, *, oom_killed: bool = False) -> str:
+        ended = container(state="exited", exit_code=exit_code, oom_killed=oom_killed)
+        return one("DOCKER-EXIT-CLASS", docker(ended)).next
 
     assert "memory limit" in step(exit_code=137, oom_killed=True)
     assert "roll the last deployment back" in step(exit_code=127)

@@ -13,7 +13,18 @@ from fleetmedic.v1.snapshot_pb2 import (
     PostgresSnapshot,
     Snapshot,
 )
-from tests.agent.rules.judged import duration, edge, judge, one, postgres, refused_postgres, session, status, statuses, target
+from tests.agent.rules.judged import (
+    duration,
+    edge,
+    judge,
+    one,
+    postgres,
+    refused_postgres,
+    session,
+    status,
+    statuses,
+    target,
+)
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0.999, "ok"), (1.0, "ok"), (1.001, "warn")])
@@ -111,7 +122,9 @@ def test_an_aborted_transaction_counts_as_idle_and_an_active_one_does_not() -> N
 
 
 def test_the_longest_idle_session_is_the_one_named() -> None:
-    found = one("PG-IDLE-TXN", postgres(sessions=[session(7, seconds=70), session(8, seconds=90, query="UPDATE t SET x = ?")]))
+    found = one(
+        "PG-IDLE-TXN", postgres(sessions=[session(7, seconds=70), session(8, seconds=90, query="UPDATE t SET x = ?")])
+    )
     assert found.summary.startswith("2 idle in transaction, the longest session 8 (app@shop from 10.0.0.5;")
     assert "UPDATE t SET x = ?" in found.summary
     assert [row.cells[0] for row in found.table.rows] == ["8", "7"]

@@ -39,7 +39,9 @@ def test_a_refusal_of_our_own_login_is_skipped_with_the_acl_to_run(error_class: 
     assert (found.reason, found.excerpt) == ("needs a login: no", "ACL SETUSER fleetmedic")
 
 
-@pytest.mark.parametrize(("used", "expected"), [(799, "ok"), (800, "warn"), (899, "warn"), (900, "crit"), (2000, "crit")])
+@pytest.mark.parametrize(
+    ("used", "expected"), [(799, "ok"), (800, "warn"), (899, "warn"), (900, "crit"), (2000, "crit")]
+)
 def test_memory_is_judged_by_its_share_of_maxmemory(used: int, expected: str) -> None:
     assert status("REDIS-MEM-NEAR-MAX", redis(used_memory=used, maxmemory=1000)) == expected
 

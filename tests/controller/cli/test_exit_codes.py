@@ -271,7 +271,7 @@ def test_a_reader_that_has_seen_enough_gets_no_complaint(desk: Desk, agent: Agen
     theirs.close()
     process = subprocess.Popen(
         [str(BIN / "fleetmedic"), "inventory", "list", "-i", str(inventory(desk, agent, WELL))],
-        env=desk.environment, stdout=ours, stderr=subprocess.PIPE, text=True,
+        env=desk.environment, stdout=ours.fileno(), stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     ours.close()
     assert process.communicate(timeout=10)[1] == ""

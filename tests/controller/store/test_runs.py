@@ -181,7 +181,6 @@ def small(folder: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", place], check=True)
 
 
-@pytest.mark.covers("sec:R6")
 def test_a_full_disk_gets_a_clear_line_and_keeps_what_was_there(small: Path) -> None:
     file = small / "a.db"
     base = connect(file)
@@ -207,7 +206,6 @@ def _many(identity: str) -> Run:
     return reports.run(*(reports.silent(f"host{number}", cause="x" * 200) for number in range(100)), identity=identity)
 
 
-@pytest.mark.covers("sec:R6")
 def test_a_check_with_a_full_disk_ends_with_one_line_and_1(small: Path) -> None:
     (small / "filler").write_bytes(b"x" * 150_000)
     done = Desk(small.parent).run("check", "--include", "HOST-MEM", "--store", small / "state" / "a.db")
