@@ -1,6 +1,6 @@
 """The front: gRPC over mutual TLS, unprivileged; passes authorised requests to the worker and streams its answers."""
 
-import platform
+import os
 import signal
 import socket
 import ssl
@@ -77,7 +77,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     def Describe(self, request: DescribeRequest, context: grpc.ServicerContext) -> DescribeResponse:
         received = self._clock()
         context.send_initial_metadata(())
-        made = DescribeResponse(kernel=platform.release())
+        made = DescribeResponse(kernel=os.uname().release)
         try:
             for answer in self._ask(LocalRequest(describe=request, caller=self._caller(context)), DESCRIBE_WORKER):
                 made.CopyFrom(answer.describe)
@@ -211,7 +211,7 @@ def listening(
 def _credentials(files: TlsFiles) -> grpc.ServerCredentials:
     pair = (_bytes(files.key, "key"), _bytes(files.certificate, "certificate"))
     try:
-        ssl.create_default_context().load_cert_chain(files.certificate, files.key)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files.certificate, files.key)
     except ssl.SSLError as error:
         raise ConfigError(f"{files.key}: does not belong to {files.certificate}, or is no key") from error
     return grpc.ssl_server_credentials([pair], _bytes(files.client_ca, "client_ca"), require_client_auth=True)

@@ -3,6 +3,7 @@
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,10 +57,24 @@ def _prepare(base: sqlite3.Connection) -> None:
     if version > newest():
         file = base.execute("PRAGMA database_list").fetchone()[2]
         raise StoreError(f"{file}: is of version {version}, this fleetmedic knows {newest()}: upgrade it")
-    base.execute("PRAGMA journal_mode = WAL")
+    _switch_to_wal(base)
     base.execute("PRAGMA synchronous = NORMAL")
     base.execute("PRAGMA foreign_keys = ON")
     migrate(base)
+
+
+def _switch_to_wal(base: sqlite3.Connection) -> None:
+    """Tries again while another command does the same: sqlite's own waiting does not cover this statement."""
+    last = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            base.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > last:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def newest() -> int:

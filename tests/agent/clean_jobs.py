@@ -2,7 +2,7 @@
 
     python -m tests.agent.clean_jobs NAME FOLDER
 
-Under the tests' own process, where grpc has threads, glibc aborts such a child (so the worker never imports grpc).
+In a process that serves grpc, its fork handlers abort such a child: one reason why the worker never imports grpc.
 Prints the kind and the detail of the failure.
 """
 

@@ -12,6 +12,7 @@ import pytest
 
 from agent import procfs
 from agent.procfs import CONTAINER, Listener
+from tests.lab import child
 from tests.lab.waiting import until
 
 SCRIPT = """
@@ -88,10 +89,12 @@ def test_a_process_that_has_gone_gives_nothing_and_no_error() -> None:
 
 def test_a_zombie_has_no_title_and_no_size() -> None:
     process = subprocess.Popen(["true"])
-    until("a zombie", lambda: (seen := procfs.read_process(process.pid)) and seen.name == "true")
-    until("no title", lambda: procfs.title(process.pid) == "")
-    assert procfs.resident_bytes(process.pid) == 0
+    until("a zombie", lambda: child.state(process.pid) == "Z")
+    seen = procfs.read_process(process.pid)
+    title, size = procfs.title(process.pid), procfs.resident_bytes(process.pid)
     process.wait()
+    assert seen is not None
+    assert (seen.name, title, size) == ("true", "", 0)
 
 
 def test_descriptors_of_another_user_s_process_are_a_permission_error() -> None:

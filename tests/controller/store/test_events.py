@@ -40,7 +40,7 @@ def test_the_head_is_the_hash_of_the_last_event(base: sqlite3.Connection) -> Non
 
 
 @pytest.mark.covers("exp:Q4")
-@pytest.mark.parametrize("column", ["at", "recorded_at", "kind", "actor", "source", "text", "data"])
+@pytest.mark.parametrize("column", ["at", "recorded_at", "kind", "actor", "source", "text", "data", "previous_hash"])
 def test_an_edit_of_any_field_is_found(base: sqlite3.Connection, column: str) -> None:
     value: object = 5.5 if column.endswith("at") else "changed"
     base.execute(f"UPDATE events SET {column} = ? WHERE sequence = 3", (value,))
