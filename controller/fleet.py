@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from time import time
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -43,6 +43,9 @@ class Bounds:
     forks: int
     connect: float
     deadline: float
+
+
+Call: TypeAlias = "grpc.aio.UnaryStreamCall[Any, Any] | grpc.aio.UnaryUnaryCall[Any, Any]"
 
 
 class Unreachable(Exception):
@@ -90,33 +93,30 @@ class _FanOut:
 
     async def check(self, endpoint: Endpoint, request: bytes) -> HostReport:
         """The one report of a host, whatever happens to it."""
-        answer = CheckResponse()
         seen = _Seen()
         try:
             address = await self._resolve(endpoint)
             async with self._open:
-                await self._exchange(endpoint, address, request, answer, seen)
+                await self._exchange(endpoint, address, request, seen)
         except Unreachable as error:
-            return self._report(endpoint, State.UNREACHABLE, str(error), answer, seen)
+            return self._report(endpoint, State.UNREACHABLE, str(error), seen)
         except LocalTrouble as error:
-            return self._report(endpoint, State.NOT_ATTEMPTED, str(error), answer, seen)
+            return self._report(endpoint, State.NOT_ATTEMPTED, str(error), seen)
         except DecodeError:
-            return self._report(endpoint, State.FAILED, NO_ANSWER, answer, seen)
+            return self._report(endpoint, State.FAILED, NO_ANSWER, seen)
         except grpc.aio.AioRpcError as error:
             state, cause = _rpc_cause(error, endpoint, self._bounds.deadline, connected=seen.connected)
-            report = self._report(endpoint, state, cause, answer, seen)
+            report = self._report(endpoint, state, cause, seen)
             return replace(report, refused=error.code() == grpc.StatusCode.INVALID_ARGUMENT)
-        if not answer.last:
-            return self._report(endpoint, State.FAILED, "the agent broke its answer off", answer, seen)
-        return self._report(endpoint, judged(answer.findings), "", answer, seen)
+        if not seen.answer.last:
+            return self._report(endpoint, State.FAILED, "the agent broke its answer off", seen)
+        return self._report(endpoint, judged(seen.answer.findings), "", seen)
 
-    def _report(self, endpoint: Endpoint, state: State, cause: str, answer: CheckResponse, seen: "_Seen") -> HostReport:
+    def _report(self, endpoint: Endpoint, state: State, cause: str, seen: "_Seen") -> HostReport:
         seconds = self._loop.time() - self._began
-        return HostReport(endpoint.name, state, cause, seconds, answer, seen.clock_offset, seen.messages)
+        return HostReport(endpoint.name, state, cause, seconds, seen.answer, seen.clock_offset, seen.messages)
 
-    async def _exchange(
-        self, endpoint: Endpoint, address: str, request: bytes, answer: CheckResponse, seen: "_Seen"
-    ) -> None:
+    async def _exchange(self, endpoint: Endpoint, address: str, request: bytes, seen: "_Seen") -> None:
         slot = _Slot(self._slots)
         await slot.take()
         channel = mtls.channel(endpoint, address, self._credentials)
@@ -137,7 +137,7 @@ class _FanOut:
                 if seen.messages > MOST_MESSAGES:
                     call.cancel()
                     break
-                answer.MergeFrom(message)
+                seen.add(message)
                 if message.last:
                     break
         finally:
@@ -146,26 +146,33 @@ class _FanOut:
 
     async def _set_up(
         self,
-        call: "grpc.aio.UnaryStreamCall[Any, Any] | grpc.aio.UnaryUnaryCall[Any, Any]",
+        call: "Call",
         endpoint: Endpoint,
         address: str,
         slot: "_Slot",
     ) -> None:
-        """Until the agent takes the call. Unreachable where it does not within the limit for a connection."""
-        metadata = asyncio.ensure_future(call.initial_metadata())
-        await asyncio.wait((metadata,), timeout=min(SLOT_HOLD, self._bounds.connect))
-        slot.give_back()
-        if not metadata.done():
-            probe = asyncio.ensure_future(_tcp(address, endpoint.port))
-            await asyncio.wait((metadata,), timeout=max(0.0, self._bounds.connect - SLOT_HOLD))
-            connected = probe.done() and not probe.cancelled() and probe.exception() is None
-            probe.cancel()
-            if not metadata.done():
-                metadata.cancel()
-                call.cancel()
-                raise Unreachable(self._silent(endpoint, address, connected=connected))
-        # Raises what the call ended with, if it ended.
-        await metadata
+        """Until the agent takes the call. Unreachable where it does not within the limit for a connection.
+
+        Timers instead of tasks: a host that answers, which most do, must cost nothing for those that don't.
+        """
+        late = _Late(call, slot, address, endpoint.port)
+        timers = (
+            self._loop.call_later(min(SLOT_HOLD, self._bounds.connect), late.probe),
+            self._loop.call_later(self._bounds.connect, late.give_up),
+        )
+        try:
+            await call.initial_metadata()
+        except asyncio.CancelledError:
+            # By Ctrl-C, not by ourselves.
+            if not late.given_up:
+                raise
+        finally:
+            for timer in timers:
+                timer.cancel()
+            connected = late.end()
+            slot.give_back()
+        if late.given_up:
+            raise Unreachable(self._silent(endpoint, address, connected=connected))
         if call.done():
             code = await call.code()
             if code != grpc.StatusCode.OK:
@@ -218,6 +225,34 @@ class _Slot:
             self._slots.release()
 
 
+class _Late:
+    """A call that its agent has not taken yet: first the slot goes to others and TCP is tried, then it is ended."""
+
+    def __init__(self, call: "Call", slot: _Slot, address: str, port: int) -> None:
+        self._call = call
+        self._slot = slot
+        self._place = (address, port)
+        self._trial: asyncio.Task[None] | None = None
+        self.given_up = False
+
+    def probe(self) -> None:
+        self._slot.give_back()
+        self._trial = asyncio.ensure_future(_tcp(*self._place))
+
+    def give_up(self) -> None:
+        self.given_up = True
+        self._call.cancel()
+
+    def end(self) -> bool:
+        """Whether TCP was seen to connect."""
+        trial = self._trial
+        if trial is None or not trial.done():
+            if trial is not None:
+                trial.cancel()
+            return False
+        return trial.exception() is None
+
+
 class _Seen:
     """What a call showed besides its findings."""
 
@@ -225,6 +260,13 @@ class _Seen:
         self.connected = False
         self.messages = 0
         self.clock_offset: float | None = None
+        self.answer = CheckResponse()
+
+    def add(self, message: CheckResponse) -> None:
+        if self.messages == 1:
+            self.answer = message
+        else:
+            self.answer.MergeFrom(message)
 
     def take(self, message: CheckResponse, accepted: float) -> None:
         """`accepted`: when the agent's acceptance arrived here, which it sent right after it stamped the request."""

@@ -1,7 +1,7 @@
 """What one host gave: its answer, or why there is none."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fleetmedic.v1.agent_pb2 import CheckResponse
@@ -40,15 +40,17 @@ class HostReport:
     messages: int = 0
     # The agent found the request itself wrong; `cause` says how.
     refused: bool = False
+    # Which there are among its findings; counted once, for a fleet has tens of thousands.
+    statuses: "frozenset[Status.ValueType]" = field(init=False)
 
-    def statuses(self) -> Iterator["Status.ValueType"]:
-        return (finding.status for finding in self.answer.findings)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "statuses", frozenset(finding.status for finding in self.answer.findings))
 
     @property
     def warns(self) -> bool:
-        return any(status == STATUS_WARN for status in self.statuses())
+        return STATUS_WARN in self.statuses
 
 
 def judged(findings: Iterable[Finding]) -> State:
     """The state of a host that answered: a check that is crit, could not look, or is not understood, fails it."""
-    return State.FAILED if any(finding.status not in HARMLESS for finding in findings) else State.OK
+    return State.OK if {finding.status for finding in findings} <= HARMLESS else State.FAILED

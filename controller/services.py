@@ -26,6 +26,10 @@ def scope(reports: Iterable[HostReport]) -> Scope:
     warned: set[str] = set()
     there: dict[str, set[str]] = {}
     for report in reports:
+        if report.statuses == {STATUS_OK}:
+            for service in {finding.subject.service for finding in report.answer.findings}:
+                there.setdefault(service, set()).add(report.host)
+            continue
         for finding in report.answer.findings:
             service = finding.subject.service
             if finding.status not in HARMLESS:

@@ -32,6 +32,7 @@ WORDS = {
 }
 ORDER = (STATUS_CRIT, STATUS_ERROR, STATUS_WARN, STATUS_INFO, STATUS_SKIPPED, STATUS_OK)
 # What nobody has to act on. A status this version does not know is none of them.
+WELL = frozenset({STATUS_OK, STATUS_INFO})
 QUIET = HARMLESS - {STATUS_WARN}
 STATE_WIDTH = 10
 HOST_WIDTH = 16
@@ -68,7 +69,7 @@ def head(paper: Paper, pattern: str, hosts: int, inventory: str, forks: int, dea
 
 def body(paper: Paper, run: Run, view: View) -> None:
     """Everything after it, in one go."""
-    shown = list(_shown(run.reports, folded=view.folded and paper.terminal))
+    shown = list(_shown(run.reports, view, folded=view.folded and paper.terminal))
     for item in shown:
         if item.finding.status not in HARMLESS:
             _result(paper, item, view)
@@ -87,10 +88,15 @@ def body(paper: Paper, run: Run, view: View) -> None:
     _totals(paper, run, view)
 
 
-def _shown(reports: Iterable[HostReport], *, folded: bool) -> Iterator[Shown]:
+def _shown(reports: Iterable[HostReport], view: View, *, folded: bool) -> Iterator[Shown]:
+    """What may be shown, grouped; what is well is passed over early, unless it is wanted: it is nearly everything."""
     groups: dict[tuple[object, ...], tuple[Finding, list[str], list[str]]] = {}
     for report in reports:
+        if report.statuses <= WELL and not view.everything:
+            continue
         for finding in report.answer.findings:
+            if finding.status in WELL and not view.everything:
+                continue
             subject = finding.subject
             key: tuple[object, ...] = (finding.id, finding.status, subject.service, subject.kind, finding.summary)
             if not folded:
