@@ -33,7 +33,7 @@ lint: install
 	$(VENV)/ruff format --check -q $(SOURCES)
 	$(VENV)/ruff check -q $(SOURCES)
 	$(VENV)/mypy
-	$(VENV)/lint-imports --no-logo
+	$(VENV)/lint-imports --no-logo > .cache/imports.log || { cat .cache/imports.log; exit 1; }
 	$(VENV)/buf lint
 	@rm -rf .cache/generated && mkdir -p .cache/generated && protos/generate .cache/generated
 	@for made in .cache/generated/fleetmedic/v1/*; do \

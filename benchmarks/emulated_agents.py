@@ -75,7 +75,6 @@ def make_answer(name: str, warn: bool, now: datetime.datetime) -> CheckResponse:
         sequence=1,
         last=True,
         agent=Identity(name=name, version=VERSION, boot_id=_boot_id(name), started_time=stamp),
-        clock=Clock(received_time=stamp, answered_time=stamp),
         findings=[_finding(i, STATUS_WARN if i < warnings else STATUS_OK) for i in range(FINDINGS)],
     )
 
@@ -115,10 +114,18 @@ def _stream_of(answer: bytes, tally: Tally) -> "grpc.RpcMethodHandler[bytes, byt
         tally.check += 1
         # At once, as an agent does: the caller knows it is talking to an agent before the checks are done.
         await call.send_initial_metadata(())
-        await call.write(answer)
+        await call.write(answer + _clock())
         tally.messages += 1
 
     return grpc.unary_stream_rpc_method_handler(check)
+
+
+def _clock() -> bytes:
+    """The clock of this moment, as the rest of a message: serialised messages are joined by writing them in a row."""
+    clock = Clock()
+    clock.received_time.GetCurrentTime()
+    clock.answered_time.GetCurrentTime()
+    return CheckResponse(clock=clock).SerializeToString()
 
 
 def _single(answer: bytes, tally: Tally) -> "grpc.RpcMethodHandler[bytes, bytes]":
@@ -135,7 +142,7 @@ async def start_agent(
     """Starts one agent at `endpoint` (ADDRESS:PORT); a port in use raises RuntimeError."""
     issued = issue_agent(authority, name, now)
     answer = make_answer(name, warn, now)
-    described = DescribeResponse(agent=answer.agent, clock=answer.clock, methods=["Describe", "Check"])
+    described = DescribeResponse(agent=answer.agent, methods=["Describe", "Check"])
     # A server each, because a handler can't tell which of a server's ports a call came in on.
     server = grpc.aio.server(options=OPTIONS)
     server.add_generic_rpc_handlers(

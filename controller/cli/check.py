@@ -1,12 +1,13 @@
 """fleetmedic check: look at every host and say what is wrong."""
 
+import contextlib
 import random
 import shlex
 import socket
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -20,8 +21,10 @@ from controller.fleet import Bounds
 from controller.inventory.graph import InventoryError
 from controller.render import check_json, check_text
 from controller.render.check_text import View
+from controller.render.escape import line
 from controller.report import HostReport, State
 from controller.store import database, runs
+from controller.store.database import StoreError
 from controller.store.runs import Run
 from controller.trust import files
 
@@ -105,7 +108,6 @@ class _Checking:
 
     def run(self, pattern: str | None, question: Question) -> int:
         started, began = time.time(), time.monotonic()
-        store = database.connect(Path(self._desk.text("store")))
         inventory = " ".join(self._desk.sources())
         # An empty pattern, as an unset variable of a script leaves it, must not mean everybody.
         asked = pattern if pattern is not None else "all" if inventory else "localhost"
@@ -114,23 +116,25 @@ class _Checking:
         code = exit_codes.of_check(reports, strict=self._wanted.strict)
         if any(report.state == State.CANCELLED for report in reports):
             code = exit_codes.INTERRUPTED
-        run_id = runs.new_id(store, random.SystemRandom().choice)
-        seconds = time.monotonic() - began
-        made = Run(
-            run_id,
-            "check",
-            started,
-            seconds,
-            asked,
-            inventory,
-            reports,
-            code,
-        )
-        with database.telling(Path(self._desk.text("store"))):
-            runs.save(store, made, self._desk.actor(), time.time())
-        store.close()
+        made = Run("", "check", started, time.monotonic() - began, asked, inventory, reports, code)
+        try:
+            made = self._keep(made)
+        except StoreError as error:
+            # In an incident the answer matters more than its being kept.
+            self._show(made)
+            click.echo(f"fleetmedic: this run is not kept: {line(str(error))}", err=True)
+            return code or exit_codes.OWN_ERROR
         self._show(made)
         return code
+
+    def _keep(self, run: Run) -> Run:
+        """The run with its name in the store. StoreError where it can't be kept."""
+        place = Path(self._desk.text("store"))
+        store = database.connect(place)
+        with contextlib.closing(store), database.telling(place):
+            named = replace(run, id=runs.new_id(store, random.SystemRandom().choice))
+            runs.save(store, named, self._desk.actor(), time.time())
+        return named
 
     def _ask_fleet(self, pattern: str, question: Question) -> tuple[HostReport, ...]:
         desk = self._desk

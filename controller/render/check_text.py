@@ -262,9 +262,10 @@ def _totals(paper: Paper, run: Run, view: View) -> None:
         ),
     ]
     said = "  ".join(f"{count} {word}" for count, word in counts if count)
-    paper.write(f"{_count(len(reports), 'host')}: {said}   {run.checks} checks in {run.seconds:.1f}s   run {run.id}")
+    name = run.id or "not kept"
+    paper.write(f"{_count(len(reports), 'host')}: {said}   {run.checks} checks in {run.seconds:.1f}s   run {name}")
     bad = [report.host for report in reports if report.state != State.OK or report.warns]
-    details = f"details: fleetmedic runs show {run.id}" if bad else "all of it: fleetmedic check --show all"
+    details = f"details: fleetmedic runs show {run.id}" if bad and run.id else "all of it: fleetmedic check --show all"
     if bad and view.again:
         details += f"   again: {view.again.replace('{hosts}', shlex.quote(','.join(bad)))}"
     paper.hanging("", f"{details}   exit code {run.exit_code}", 0, 0)

@@ -206,10 +206,12 @@ def _many(identity: str) -> Run:
     return reports.run(*(reports.silent(f"host{number}", cause="x" * 200) for number in range(100)), identity=identity)
 
 
-def test_a_check_with_a_full_disk_ends_with_one_line_and_1(small: Path) -> None:
+def test_a_check_with_a_full_disk_is_shown_all_the_same_and_ends_with_one_line_and_1(small: Path) -> None:
     (small / "filler").write_bytes(b"x" * 150_000)
     done = Desk(small.parent).run("check", "--include", "HOST-MEM", "--store", small / "state" / "a.db")
     assert done.code == 1
+    assert "1 host: 1 ok" in done.out
+    assert "runs show" not in done.out
     assert len(done.err.splitlines()) == 1
-    assert done.err.startswith(f"fleetmedic: {small}/state/a.db: ")
+    assert done.err.startswith(f"fleetmedic: this run is not kept: {small}/state/a.db: ")
     assert "make room, or give another place with --store" in done.err
