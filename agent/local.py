@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Iterator
+from contextlib import suppress
 
 from agent import boundary, budgets, check, discovery, jobs
 from agent.check import BadRequest, Medic, NothingHere
@@ -75,8 +76,11 @@ def describe(medic: Medic, received: float) -> DescribeResponse:
 
 
 def prepare_folders(medic: Medic) -> None:
-    """State and run folders, for this user alone. OSError where they can't be made."""
-    for folder in (medic.config.state, medic.config.run, medic.locks):
+    """State and run folders, for this user alone. OSError where the run folder can't be made."""
+    # Without state the agent only forgets; a disk that is full or read-only must not keep it from looking.
+    with suppress(OSError):
+        medic.config.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for folder in (medic.config.run, medic.locks):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if os.geteuid() == 0 and medic.config.front_user:
         medic.config.run.chmod(0o755)

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_OK, STATUS_WARN, Finding
@@ -23,14 +23,19 @@ CREATE TABLE IF NOT EXISTS counters (
 
 
 class Recorder:
-    """One file, opened for one check. It is memory, not evidence: written without fsync."""
+    """One file, opened for one check. It is memory, not evidence: written without fsync.
+
+    Where it can't be read or written (a full or read-only disk is what we are called for) the memory is gone, not the
+    check: a finding then has no date, and a rate begins now.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "recorder.db"
 
     def earlier(self, snapshot: Snapshot, now: float, window: float) -> Sequence[Sample]:
         """Counters of a snapshot's target in the last `window` seconds, oldest first."""
-        with closing(self._open()) as base:
+        rows = []
+        with suppress(sqlite3.Error), closing(self._open()) as base:
             rows = base.execute(
                 "SELECT at, name, value FROM counters WHERE target = ? AND at BETWEEN ? AND ? ORDER BY at",
                 (_key(snapshot), now - window, now),
@@ -47,13 +52,13 @@ class Recorder:
         rows = [
             (_key(snapshot), now, name, value) for snapshot, counters in snapshots for name, value in counters.items()
         ]
-        with closing(self._open()) as base, base:
+        with suppress(sqlite3.Error), closing(self._open()) as base, base:
             base.executemany("INSERT OR REPLACE INTO counters VALUES (?, ?, ?, ?)", rows)
             base.execute("DELETE FROM counters WHERE at < ?", (now - KEEP_SECONDS,))
 
     def date(self, findings: Iterable[Finding], now: float) -> None:
         """Stamps each bad finding with when it was first seen, in place; one that is ok again is forgotten."""
-        with closing(self._open()) as base, base:
+        with suppress(sqlite3.Error), closing(self._open()) as base, base:
             for finding in findings:
                 subject = finding.subject
                 key = (finding.id, subject.service, subject.kind, subject.name)

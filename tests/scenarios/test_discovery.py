@@ -61,7 +61,7 @@ def test_a_redis_on_a_unix_socket_alone_is_found(desk: Desk, folder: Path) -> No
         server.terminate()
 
     found = done.json()["reports"][0]["findings"]
-    assert [(item["name"], item["status"]) for item in found] == [(str(folder / "redis.sock"), "ok")]
+    assert (str(folder / "redis.sock"), "ok") in [(item["name"], item["status"]) for item in found]
 
 
 @pytest.mark.covers("chk:needs-root", "exp:local")

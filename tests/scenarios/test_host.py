@@ -1,13 +1,15 @@
 """Faults of the host itself, found by a real agent over mutual TLS."""
 
+import contextlib
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.coverage import Evidence
 from tests.lab import agents, fixtures
-from tests.lab.agents import Fleet
+from tests.lab.agents import Desk, Fleet
 from tests.scenarios.conftest import SMALL
 
 MEGABYTE = 2**20
@@ -51,3 +53,25 @@ def test_memory_is_read_for_real_and_held_against_the_limit_passed_in(site: Flee
     share = next(item for item in found["metrics"] if item["name"] == "available_share")
     assert 0 < share["value"] < 1
     assert found["table"]["rows"], "who holds the memory"
+
+
+@pytest.mark.covers("sec:R6")
+@pytest.mark.parametrize("state", ["full", "read-only"])
+def test_an_agent_whose_own_disk_is_full_or_read_only_still_looks(desk: Desk, folder: Path, state: str) -> None:
+    fixtures.need(root=True)
+    with agents.run(desk, f"disk-{state}", port=7480) as agent, agents.fleet(desk, [agent]) as fleet:
+        own = agent.folder / "state"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "own", own], check=True)
+        try:
+            if state == "full":
+                with contextlib.suppress(OSError):
+                    (own / "ballast").write_bytes(b"x" * 10**6)
+            else:
+                subprocess.run(["mount", "-o", "remount,ro", own], check=True)
+            asked = agents.asking(fleet, fleetmedic_limits={"HOST-MEM": {"warn_free_share": 1.0}})
+            found = asked.findings("--include", "HOST-*")
+        finally:
+            subprocess.run(["umount", own], check=True)
+
+    assert next(item for item in found if item["id"] == "HOST-MEM")["status"] == "warn"
+    assert [item for item in found if item["status"] == "error"] == []

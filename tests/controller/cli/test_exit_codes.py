@@ -259,11 +259,16 @@ def test_an_interrupted_check_is_130_and_keeps_what_came_in(
     assert kept["reports"][1]["cause"] == "interrupted before it answered"
 
 
-def test_a_store_that_cannot_be_used_is_1(desk: Desk) -> None:
+def test_a_store_that_cannot_be_used_is_1_and_the_answer_is_shown_all_the_same(desk: Desk) -> None:
     file = desk.folder / "notes.txt"
     file.write_text("remember the milk\n" * 100)
-    refused(desk.check("--store", file), 1, f"{file}: file is not a database; move it away")
-    refused(desk.check("--store", file / "a.db"), 1, "give another place with --store")
+    for place, said in ((file, f"{file}: file is not a database; move it away"), (file / "a.db", "another place with")):
+        done = desk.check("--include", "HOST-MEM", "--store", place)
+        assert done.code == 1
+        assert "1 host: 1 ok" in done.out
+        assert done.err.startswith("fleetmedic: this run is not kept: ")
+        assert said in done.err
+        assert len(done.err.splitlines()) == 1
 
 
 def test_a_reader_that_has_seen_enough_gets_no_complaint(desk: Desk, agent: Agent) -> None:
