@@ -84,3 +84,10 @@ def test_the_wheel_has_exactly_the_three_packages_and_what_they_read(tmp_path: P
     wanted = {str(file.relative_to(ROOT)) for file in tracked("agent/**", "controller/**")}
     wanted |= {str(file.relative_to(ROOT / "protos")) for file in tracked("protos/fleetmedic/**")}
     assert wanted <= set(names)
+
+
+@pytest.mark.covers("exp:documents")
+def test_the_pinned_versions_are_names_and_versions_alone() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+
+    assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.!+]+", line)] == []
