@@ -55,6 +55,7 @@ def _search_path() -> str:
 
 
 def _inside(command: list[str]) -> int:
+    os.umask(0o022)
     try:
         _furnish()
     except subprocess.CalledProcessError as failed:
@@ -69,6 +70,30 @@ def _furnish() -> None:
     for folder in (LAB, Path("/run/lock"), Path("/run/user")):
         folder.mkdir()
     _do("mount", "-t", "tmpfs", "-o", "size=6g,mode=1777", "tmpfs", str(LAB))
+    if os.geteuid() == 0:
+        _open_the_way(Path(__file__).resolve().parent.parent.parent)
+
+
+def _open_the_way(checkout: Path) -> None:
+    """Let other system users reach a checkout below folders of 0700: some tests run as nobody.
+
+    Inside the sandbox the checkout gets an overlay whose root has another mode, and an empty folder stands for the one
+    above that is closed; the machine's own folders are not touched.
+    """
+    closed = [folder for folder in (*reversed(checkout.parents), checkout) if not folder.stat().st_mode & 0o001]
+    if not closed:
+        return
+    upper, work, held = LAB / ".upper", LAB / ".work", LAB / ".checkout"
+    for folder in (upper, work, held):
+        folder.mkdir(mode=0o755)
+    layers = f"lowerdir={checkout},upperdir={upper},workdir={work}"
+    _do("mount", "-t", "overlay", "-o", layers, "overlay", str(held))
+    if closed[0] != checkout:
+        _do("mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "tmpfs", str(closed[0]))
+        checkout.mkdir(parents=True)
+    _do("mount", "--bind", str(held), str(checkout))
+    # Where the command began is the folder underneath; it goes on from the checkout.
+    os.chdir(checkout)
 
 
 def _do(*command: str) -> None:
