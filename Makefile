@@ -60,7 +60,7 @@ test: system install lint
 
 bench: install
 	$(VENV)/python -m benchmarks.fanout
-	$(VENV)/python tests/lab/sandbox.py $(VENV)/python -m benchmarks.agent_footprint
+	$(VENV)/python tests/lab/sandbox.py $(VENV)/python -m benchmarks.footprint
 
 # Long runs; their measured results go into benchmarks/README.md.
 soak: bench

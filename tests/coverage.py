@@ -172,6 +172,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     report = yield
+    if report.skipped and isinstance(report.longrepr, tuple):
+        rows = sorted({requirement for mark in item.iter_markers("covers") for requirement in mark.args})
+        report.longrepr = (*report.longrepr[:2], f"{report.longrepr[2]} [{' '.join(rows) or 'no row'}]")
     if report.skipped and item.config.option.no_skips and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped where nothing may be: {report.longrepr}"
