@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
+from agent import redact
 from fleetmedic.v1.snapshot_pb2 import FAILURE_KIND_NOT_LOOKED, Failure, Snapshot, Target
 
 REQUESTED = frozenset({"http", "tls", "dns"})
@@ -20,7 +21,7 @@ def refuse_outside(allow: Sequence[str], targets: Iterable[Target]) -> tuple[lis
         reason = _refusal(allow, target)
         if reason:
             failure = Failure(kind=FAILURE_KIND_NOT_LOOKED, detail=reason)
-            refused.append(Snapshot(target=target, failure=failure))
+            refused.append(Snapshot(target=redact.target(target), failure=failure))
         else:
             allowed.append(target)
     return allowed, refused

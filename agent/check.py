@@ -25,8 +25,10 @@ from fleetmedic.v1.agent_pb2 import (
 from fleetmedic.v1.finding_pb2 import STATUS_ERROR, STATUS_SKIPPED, Finding, Subject
 from fleetmedic.v1.snapshot_pb2 import (
     FAILURE_KIND_CRASHED,
+    FAILURE_KIND_GONE,
     FAILURE_KIND_NEEDS_RIGHT,
     FAILURE_KIND_NOT_LOOKED,
+    FAILURE_KIND_OUT_OF_TIME,
     DiscoverySnapshot,
     Snapshot,
     Target,
@@ -35,6 +37,7 @@ from fleetmedic.v1.snapshot_pb2 import (
 RATE_WINDOW = 300.0
 PATTERN = re.compile(r"[A-Za-z0-9*?\[\]!-]{1,64}")
 SERVICE = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
+NOT_THE_TARGETS = frozenset({FAILURE_KIND_CRASHED, FAILURE_KIND_OUT_OF_TIME})
 MOST_PATTERNS = 64
 MOST_TARGETS = 64
 
@@ -70,12 +73,15 @@ class _Run:
     sent: set[tuple[str, str, str, str]] = field(default_factory=set)
 
 
-def check(medic: Medic, request: CheckRequest, received: float) -> Iterator[CheckResponse]:
-    """Answers a request in one or two messages. BadRequest before the first, never after. `received`: epoch seconds."""
+def check(medic: Medic, request: CheckRequest, received: float, caller: int | None = None) -> Iterator[CheckResponse]:
+    """Answers a request in one or two messages. BadRequest before the first, never after. `received`: epoch seconds.
+
+    `caller` is the descriptor of who asked, if hanging up should end the check: CallerGone then.
+    """
     began = time.monotonic()
     end = began + _budget(request)
     run = _prepare(medic, request)
-    crew = Crew(medic.locks)
+    crew = Crew(medic.locks, caller=caller)
     found = discovery.run(medic.config, medic.locks)
     _look(medic, request, run, crew, found)
     run.snapshots += crew.finished(min(began + budgets.EARLY_ANSWER, end))
@@ -162,7 +168,7 @@ def _judge(medic: Medic, run: _Run, now: float, *, complete: bool) -> list[Findi
     made = [item for rule in run.rules for item in _apply(rule, run, now)]
     new = [item for item in made if _key(item) not in run.sent and (complete or item.status in BAD)]
     run.sent.update(_key(item) for item in new)
-    recorder.date(new, now)
+    recorder.date(made, now, complete=complete)
     if complete:
         recorder.keep([(snapshot, probes.counters(snapshot)) for snapshot in run.snapshots], now)
     return new
@@ -201,8 +207,10 @@ def _unanswered(rule: Rule, run: _Run, snapshot: Snapshot) -> Finding:
     if failure.kind in (FAILURE_KIND_NEEDS_RIGHT, FAILURE_KIND_NOT_LOOKED):
         status, summary = STATUS_SKIPPED, f"skipped: {failure.detail}"
     elif rule.unanswered is not None:
-        status = STATUS_ERROR if failure.kind == FAILURE_KIND_CRASHED else rule.unanswered
-        summary = f"could not look at {target.name}: {failure.detail}"
+        # A bug of ours, or too little time, says nothing of the target.
+        status = STATUS_ERROR if failure.kind in NOT_THE_TARGETS else rule.unanswered
+        said = target.name if failure.kind == FAILURE_KIND_GONE else f"could not look at {target.name}:"
+        summary = f"{said} {failure.detail}"
     elif owner := registry.owner(run.rules, target.probe):
         status, summary = STATUS_SKIPPED, f"skipped: no {target.probe} snapshot, see {owner.id}"
     else:

@@ -47,6 +47,8 @@ class PostgresLogin:
 
 @dataclass(frozen=True, slots=True)
 class RedisLogin:
+    """How to reach one Redis; `tls` for one that is known to speak it (else it is tried where plain text is cut)."""
+
     service: str
     host: str
     port: int
@@ -54,6 +56,7 @@ class RedisLogin:
     user: str
     password_file: Path | None
     origin: str
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +113,14 @@ def load(file: Path | None, rules: "tuple[Rule, ...] | None", environment: Mappi
 
     Without `rules` it is read for the front, which neither judges nor logs in: limits and secrets stay unread.
     """
-    state, run = default_folders(environment, os.geteuid())
     if file is None:
         file = DEFAULT_FILE if DEFAULT_FILE.exists() else None
     if file is None:
-        return Config(None, socket.gethostname(), state, run)
-    return _config(read(file, _text(file)), rules, state, run)
+        return Config(None, socket.gethostname(), *default_folders(environment, os.geteuid()))
+    top = read(file, _text(file))
+    # An agent with a front of another user is the system's, whichever of the two reads this.
+    uid = 0 if top.values.get("front_user") else os.geteuid()
+    return _config(top, rules, *default_folders(environment, uid))
 
 
 def _text(file: Path) -> str:
@@ -218,10 +223,13 @@ def _redis(table: Table, *, logs_in: bool) -> RedisLogin:
         user=table.text_of("user"),
         password_file=_file(table, "password_file", check=logs_in),
         origin=f"{table.file.name}:{table.line('')}",
+        tls=table.flag("tls", default=False),
     )
     table.end()
     if bool(made.host) == bool(made.socket):
         raise table.refuse("host", "give either host or socket")
+    if made.tls and made.socket:
+        raise table.refuse("tls", "goes with host alone: a socket speaks no TLS")
     return made
 
 

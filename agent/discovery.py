@@ -11,9 +11,12 @@ from agent.config import Config, Named, PostgresLogin, RedisLogin
 from agent.engine import Engine, EngineError
 from agent.jobs import Crew, Work
 from agent.procfs import Listener, Process
+from agent.recorder import Recorder
 from fleetmedic.v1.snapshot_pb2 import (
+    FAILURE_KIND_GONE,
     FAILURE_KIND_NEEDS_RIGHT,
     FAILURE_KIND_NOT_LOOKED,
+    FAILURE_KIND_OUT_OF_TIME,
     DiscoverySnapshot,
     Failure,
     FailureKind,
@@ -21,6 +24,7 @@ from fleetmedic.v1.snapshot_pb2 import (
     Target,
 )
 
+SERVERS = frozenset({"postgres", "redis"})
 REDIS_NAMES = frozenset({"redis-server", "valkey-server", "keydb-server"})
 POSTGRES_NAMES = frozenset({"postgres", "postmaster"})
 DOCKER_SOCKET = "/var/run/docker.sock"
@@ -50,15 +54,32 @@ def run(config: Config, locks: Path) -> DiscoverySnapshot:
 def _add_found(made: DiscoverySnapshot, config: Config, locks: Path) -> None:
     crew = Crew(locks)
     target = Target(probe="discovery", name="this host")
-    crew.add([Work(target, lambda _: Snapshot(discovery=_discover(config)), budgets.DISCOVERY_KILL)])
+    look = Work(target, lambda _: Snapshot(discovery=_discover(config)), budgets.DISCOVERY_KILL, shared=True)
+    crew.add([look])
     (snapshot,) = crew.finished(time.monotonic() + budgets.DISCOVERY_KILL + 1)
     if snapshot.HasField("failure"):
+        # It says nothing of any server: not looked, and not down.
         detail = f"discovery: {snapshot.failure.detail}"
-        made.blind.extend(_blind(probe, snapshot.failure.kind, detail) for probe in (*NOTHING_HERE, "filesystem"))
+        made.blind.extend(_blind(probe, FAILURE_KIND_OUT_OF_TIME, detail) for probe in (*NOTHING_HERE, "filesystem"))
         return
     named = {_place(target) for target in made.targets}
     made.targets.extend(target for target in snapshot.discovery.targets if _place(target) not in named)
     made.blind.extend(snapshot.discovery.blind)
+    made.blind.extend(_gone(config, made.targets))
+
+
+def _gone(config: Config, found: Iterable[Target]) -> list[Snapshot]:
+    """Servers that were here within a day and are not any more: one that died must not become "none found".
+
+    Those in containers are the engine's matter, which knows whether they ought to run.
+    """
+    servers = [target for target in found if target.probe in SERVERS and not target.container_id]
+    missing = Recorder(config.state).remember(servers, time.time())
+    made = []
+    for target, last in missing:
+        detail = f"was here until {time.strftime('%H:%M:%SZ', time.gmtime(last))}, and is gone"
+        made.append(_blind(target.probe, FAILURE_KIND_GONE, detail, target.service, target.name))
+    return made
 
 
 def nothing_here(found: DiscoverySnapshot, requested: Iterable[Target]) -> list[Snapshot]:
@@ -76,7 +97,8 @@ def _blind(probe: str, kind: "FailureKind.ValueType", detail: str, service: str 
 
 def _place(target: Target) -> tuple[str, str, int, str]:
     """Where a target is, whatever it is called: one that is named is not found a second time."""
-    return target.probe, target.host, target.port, target.socket
+    network = f"network of {target.pid}" if target.join_network else target.socket
+    return target.probe, target.host, target.port, network
 
 
 def _named(config: Config) -> Iterator[Target]:
@@ -122,15 +144,15 @@ def _address_target(probe: str, item: Named, host: str, port: int) -> Target:
 def _discover(config: Config) -> DiscoverySnapshot:
     made = DiscoverySnapshot()
     everybody = {process.pid: process for process in procfs.processes()}
-    socket = _docker_socket(config, everybody.values())
-    if socket:
+    names: dict[str, str] = {}
+    for socket in _docker_sockets(config, everybody.values()):
         made.targets.append(_docker_target(socket, "discovered"))
-    names = _container_names(socket)
+        names |= _container_names(socket)
     for process in everybody.values():
         parent = everybody.get(process.parent)
         if process.name in POSTGRES_NAMES and (parent is None or parent.name not in POSTGRES_NAMES):
             _add(made, "postgres", process, names, _postgres_address)
-        elif process.name in REDIS_NAMES:
+        elif process.name in REDIS_NAMES and (parent is None or parent.name not in REDIS_NAMES):
             _add(made, "redis", process, names, _redis_address)
     own_port = int(config.listen.rpartition(":")[2])
     for listener in _tls_listeners(own_port):
@@ -142,19 +164,23 @@ def _discover(config: Config) -> DiscoverySnapshot:
     return made
 
 
-def _docker_socket(config: Config, everybody: Iterable[Process]) -> str:
+def _docker_sockets(config: Config, everybody: Iterable[Process]) -> list[str]:
+    """The configured one, the usual one, and those of engines that run as root beside us.
+
+    Anybody can call a process dockerd, and a container has a root of its own: neither may say where the engine is.
+    """
     if config.docker_socket:
-        return config.docker_socket
+        return [config.docker_socket]
+    found = [DOCKER_SOCKET] if Path(DOCKER_SOCKET).exists() else []
     for process in everybody:
-        if process.name == "dockerd" and (found := DOCKER_FLAG.search(procfs.title(process.pid))):
-            return found[1]
-    return DOCKER_SOCKET if Path(DOCKER_SOCKET).exists() else ""
+        ours = procfs.namespace(process.pid, "mnt") in ("", procfs.namespace("self", "mnt"))
+        if process.name == "dockerd" and ours and procfs.owner(process.pid)[0] == 0:
+            found += [match[1] for match in DOCKER_FLAG.finditer(procfs.title(process.pid))]
+    return list({str(Path(socket).resolve()): socket for socket in found}.values())
 
 
-def _container_names(socket: str) -> Mapping[str, str]:
+def _container_names(socket: str) -> dict[str, str]:
     """Service names by container id: compose's label, else the container's name; none where the engine is silent."""
-    if not socket:
-        return {}
     names = {}
     with suppress(OSError, EngineError):
         for item in Engine(socket, budgets.DISCOVERY_DOCKER_SOCKET).containers():
@@ -179,13 +205,18 @@ def _add(
 ) -> None:
     container = procfs.container_id(process.pid)
     service = names.get(container, container[:12]) or probe
+    what = f"process {process.pid}"
     try:
         target = address(process)
     except PermissionError:
-        target = None
+        detail = f"needs root to look into {what} ({process.name})"
+        made.blind.append(_blind(probe, FAILURE_KIND_NEEDS_RIGHT, detail, service, what))
+        return
+    except ProcessLookupError:
+        return
     if target is None:
-        detail = f"needs root to look into process {process.pid} ({process.name})"
-        made.blind.append(_blind(probe, FAILURE_KIND_NEEDS_RIGHT, detail, service, f"process {process.pid}"))
+        detail = f"{process.name} listens nowhere: starting, stopping, or shut in"
+        made.blind.append(_blind(probe, FAILURE_KIND_OUT_OF_TIME, detail, service, what))
         return
     target.probe, target.service, target.origin = probe, service, "discovered"
     target.pid, target.pid_start_ticks, target.container_id = process.pid, process.start_ticks, container
@@ -193,6 +224,9 @@ def _add(
         target.join_network = procfs.namespace(process.pid, "net") != procfs.namespace("self", "net")
     place = target.socket.removeprefix(f"/proc/{process.pid}/root") or f"{target.host}:{target.port}"
     target.name = f"{place} in {service}" if container else place
+    if any(known.name == target.name and known.probe == probe for known in made.targets):
+        # Two of one compose service: by their ids, so that the memory of one is not taken for the other's.
+        target.name += f" ({container[:8]})"
     made.targets.append(target)
 
 
@@ -201,7 +235,7 @@ def _postgres_address(process: Process) -> Target | None:
     found = _own_listeners(process)
     if found is None:
         if procfs.container_id(process.pid):
-            return None
+            raise PermissionError
         found = [item for item in procfs.listeners(process.pid) if POSTGRES_SOCKET.fullmatch(item.path)]
     sockets = [match for item in found if (match := POSTGRES_SOCKET.fullmatch(item.path))]
     if sockets:
@@ -214,7 +248,7 @@ def _redis_address(process: Process) -> Target | None:
     if found is None:
         title = REDIS_TITLE.search(procfs.title(process.pid))
         if title is None or procfs.container_id(process.pid):
-            return None
+            raise PermissionError
         found = [Listener(path=title[3])] if title[3] else [Listener(host=_titled(title[1]), port=int(title[2]))]
     tcp = _first_tcp(found)
     if tcp is not None:
@@ -244,7 +278,7 @@ def _seen_from_here(process: Process, path: str) -> str:
     """A path of the process's mount namespace as this one reaches it: UNIX sockets go by path, not by network."""
     if procfs.namespace(process.pid, "mnt") in ("", procfs.namespace("self", "mnt")):
         return path
-    return f"/proc/{process.pid}/root{path}"
+    return procfs.inside(process.pid, path)
 
 
 def _tls_listeners(own_port: int) -> Iterator[Listener]:

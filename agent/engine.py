@@ -10,6 +10,8 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import quote
 
+LARGEST_ANSWER = 32 * 1024 * 1024
+
 
 class EngineError(Exception):
     """The engine answered with an error; the message is its own."""
@@ -39,11 +41,15 @@ class Engine:
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
-            body = answer.read()
+            body = answer.read(LARGEST_ANSWER + 1)
         except http.client.HTTPException as error:
             raise EngineError(f"no HTTP answer: {type(error).__name__}") from error
         finally:
             connection.close()
+        if answer.length and len(body) <= LARGEST_ANSWER:
+            raise EngineError("no HTTP answer: IncompleteRead")
+        if len(body) > LARGEST_ANSWER:
+            raise EngineError(f"an answer over {LARGEST_ANSWER} bytes")
         if answer.status != http.client.OK:
             raise EngineError(f"{answer.status} {answer.reason}")
         if answer.getheader("Content-Type", "").startswith("application/json"):

@@ -11,11 +11,12 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from select import poll
+from select import POLLRDHUP, poll
+from typing import NoReturn
 
 from google.protobuf.message import DecodeError
 
@@ -23,6 +24,7 @@ from agent import boundary, redact
 from fleetmedic.v1.snapshot_pb2 import (
     FAILURE_KIND_CRASHED,
     FAILURE_KIND_NEEDS_RIGHT,
+    FAILURE_KIND_OUT_OF_TIME,
     FAILURE_KIND_STUCK,
     FAILURE_KIND_TIMEOUT,
     Failure,
@@ -37,6 +39,9 @@ KILL_GRACE = 0.25
 LOCK_RETRY = 0.05
 LARGEST_RESULT = 4 * 1024 * 1024
 MAX_CPU_SECONDS = 20
+LARGEST_MEMORY = 640 * 1024 * 1024
+OLD_LOCK = 24 * 3600.0
+NO_LOCK = -1
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -53,6 +58,8 @@ class Work:
     run: Callable[[Target], Snapshot]
     budget: float
     secrets: tuple[str, ...] = ()
+    # It may be done by several checks at once; one that hangs for good still keeps others away.
+    shared: bool = False
 
 
 @dataclass(slots=True)
@@ -63,20 +70,29 @@ class _Job:
     pipe: int = -1
     result: bytearray = field(default_factory=bytearray)
     killed_at: float = 0.0
+    abandoned: bool = False
+
+
+class CallerGone(SystemExit):
+    """Whoever asked has hung up, and nobody reads the answer: ends the process that answers, past every boundary."""
 
 
 class Crew:
     """The jobs of one check: at most `at_once` at work, each killed at its budget.
 
-    `locks` is a folder that all checks of an agent share. Snapshots come as they are done, each exactly once.
+    `locks` is a folder that all checks of an agent share. Snapshots come as they are done, each exactly once. `caller`
+    is the descriptor of who asked: CallerGone, with all jobs ended, when it hangs up.
     """
 
-    def __init__(self, locks: Path, at_once: int = 16) -> None:
+    def __init__(self, locks: Path, at_once: int = 16, caller: int | None = None) -> None:
         self._locks = locks
         self._at_once = at_once
+        self._caller = caller
         self._waiting: list[_Job] = []
         self._running: dict[int, _Job] = {}
         self._poll = poll()
+        if caller is not None:
+            self._poll.register(caller, POLLRDHUP)
 
     @property
     def busy(self) -> bool:
@@ -96,16 +112,24 @@ class Crew:
             if now >= until or not self.busy:
                 return
             for descriptor, _ in self._poll.poll(max(1, int(1000 * (self._next_turn(until) - now)))):
+                if descriptor == self._caller:
+                    self._hang_up()
                 job = self._running[descriptor]
                 if self._read(job):
                     yield self._close(job, None)
+
+    def _hang_up(self) -> NoReturn:
+        for job in self._running.values():
+            kill_group(job.pid)
+        raise CallerGone
 
     def abandon(self) -> Iterator[Snapshot]:
         """Ends all that is still at work, as if each budget were over."""
         for job in list(self._waiting):
             self._waiting.remove(job)
-            yield _failed(job.work, FAILURE_KIND_TIMEOUT, "the check's time was over before this probe's turn came")
+            yield _failed(job.work, FAILURE_KIND_OUT_OF_TIME, "the check's time was over before this probe's turn came")
         for job in self._running.values():
+            job.abandoned = job.deadline > time.monotonic()
             job.deadline = 0.0
         yield from self.finished(time.monotonic() + 2 * KILL_GRACE)
 
@@ -121,12 +145,16 @@ class Crew:
             if len(self._running) >= self._at_once:
                 return
             lock = _lock(self._locks, job.work)
+            if lock is None and job.work.shared:
+                lock = NO_LOCK
             if isinstance(lock, int):
                 self._waiting.remove(job)
                 self._fork(job, lock)
             elif lock is not None or time.monotonic() > job.deadline:
                 self._waiting.remove(job)
-                yield lock or _failed(job.work, FAILURE_KIND_TIMEOUT, "another check was looking at it all the time")
+                yield lock or _failed(
+                    job.work, FAILURE_KIND_OUT_OF_TIME, "another check was looking at it all the time"
+                )
 
     def _fork(self, job: _Job, lock: int) -> None:
         reader, writer = os.pipe()
@@ -135,7 +163,8 @@ class Crew:
         if job.pid == 0:
             _child(job.work, writer, lock, parent)
         os.close(writer)
-        os.close(lock)
+        if lock != NO_LOCK:
+            os.close(lock)
         job.pipe = reader
         self._running[reader] = job
         self._poll.register(reader)
@@ -164,6 +193,8 @@ class Crew:
         if kind == FAILURE_KIND_STUCK:
             return _failed(job.work, kind, f"can't be killed since its budget of {job.work.budget:g} s ended")
         status = os.waitpid(job.pid, 0)[1]
+        if job.abandoned:
+            return _failed(job.work, FAILURE_KIND_OUT_OF_TIME, "not finished when the check's own time was over")
         if job.killed_at:
             return _failed(job.work, FAILURE_KIND_TIMEOUT, f"no answer within {job.work.budget:g} s")
         return _snapshot(job, status)
@@ -191,56 +222,74 @@ def _snapshot(job: _Job, status: int) -> Snapshot:
 
 
 def _failed(work: Work, kind: "FailureKind.ValueType", detail: str) -> Snapshot:
-    made = Snapshot(target=shown(work.target), failure=Failure(kind=kind, detail=detail))
+    made = Snapshot(target=redact.target(work.target), failure=Failure(kind=kind, detail=detail))
     made.taken_time.GetCurrentTime()
     return made
 
 
-def shown(target: Target) -> Target:
-    """A target as it may leave the job: its URL without password and query."""
-    made = Target()
-    made.CopyFrom(target)
-    made.url = redact.url(target.url)
-    return made
-
-
 def _lock(folder: Path, work: Work) -> int | Snapshot | None:
-    """The lock's descriptor; a snapshot where a job hangs at the target for good; None where one is at work."""
+    """The lock's descriptor; a snapshot where a job hangs at the target for good; None where one is at work.
+
+    NO_LOCK where none can be had (a full or read-only run folder): to look matters more than to look once.
+    """
     target = work.target
-    key = hashlib.sha256(f"{target.probe}\0{target.name}\0{target.host}\0{target.port}\0{target.socket}".encode())
-    path = folder / f"{target.probe}-{key.hexdigest()[:16]}.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    place = f"{target.host}\0{target.port}\0{target.socket}\0{redact.url(target.url)}\0{target.pid}"
+    if target.probe == "filesystem" or not any((target.host, target.socket, target.url)):
+        place = target.name
+    path = folder / f"{target.probe}-{hashlib.sha256(place.encode()).hexdigest()[:16]}.lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        return NO_LOCK
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{_uptime():.3f} {work.budget:g} {time.time():.3f}".encode())
     except BlockingIOError:
-        held = os.read(descriptor, 64).split()
+        held = os.read(descriptor, 64)
         os.close(descriptor)
         return _held(work, held)
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{time.time():.3f} {work.budget:g}".encode())
+    except OSError:
+        # Locked, and the disk is full: without a time in it others will wait, not call it stuck.
+        return descriptor
     return descriptor
 
 
-def _held(work: Work, held: Sequence[bytes]) -> Snapshot | None:
-    if len(held) != 2 or time.time() < float(held[0]) + float(held[1]) + KILL_GRACE:
+def _uptime() -> float:
+    """Seconds since boot, which no step of the clock moves."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _held(work: Work, held: bytes) -> Snapshot | None:
+    try:
+        began, budget, since = map(float, held.split())
+    except ValueError:
         return None
-    since = float(held[0])
+    if _uptime() < began + budget + KILL_GRACE:
+        return None
     clock = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(since))
     made = _failed(work, FAILURE_KIND_STUCK, f"still stuck since {clock}")
     made.failure.since_time.FromMilliseconds(int(since * 1000))
     return made
 
 
+def forget_old_locks(folder: Path, now: float) -> None:
+    """Removes lock files that nobody has used for a day; a request's targets must not fill the run folder."""
+    for file in folder.glob("*.lock"):
+        with suppress(OSError):
+            if file.stat().st_mtime < now - OLD_LOCK:
+                file.unlink()
+
+
 def _child(work: Work, writer: int, lock: int, parent: int) -> None:
     """In the fork: look, redact, answer, end. Never returns."""
     os.setsid()
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    die_with(parent)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
-    close_all_but(writer, lock)
+    close_all_but(writer, *(() if lock == NO_LOCK else (lock,)))
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS))
+    limit_memory()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         body = boundary.contain(lambda: _look(work), lambda error: _refused(work, error)).SerializeToString()
@@ -250,6 +299,18 @@ def _child(work: Work, writer: int, lock: int, parent: int) -> None:
         os._exit(0)
     finally:
         # Whatever passes the boundary (SystemExit) must not run on as a second parent.
+        os._exit(1)
+
+
+def limit_memory() -> None:
+    """What a hostile peer sends must not eat the host's memory: an answer without end ends this process."""
+    resource.setrlimit(resource.RLIMIT_AS, (LARGEST_MEMORY, LARGEST_MEMORY))
+
+
+def die_with(parent: int) -> None:
+    """Asks the kernel to end this process when its parent ends, and ends it now if that has happened."""
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
         os._exit(1)
 
 
@@ -266,7 +327,7 @@ def _look(work: Work) -> Snapshot:
     made.ClearField("target")
     redact.message(made, work.secrets)
     # After the patterns, which would take auth-db:5432 for a secret: a target is our own, and its URL is redacted.
-    made.target.CopyFrom(shown(work.target))
+    made.target.CopyFrom(redact.target(work.target))
     made.taken_time.GetCurrentTime()
     made.took.FromNanoseconds(int((time.monotonic() - began) * 1e9))
     return made

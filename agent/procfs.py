@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+MOST_STEPS = 256
 LISTEN_TCP = "0A"
 LISTEN_UNIX_FLAG = 0x10000
 CONTAINER = re.compile(r"(?:docker[-/]|/)([0-9a-f]{64})(?:\.scope)?(?:/|$)", re.MULTILINE)
@@ -155,3 +156,29 @@ def resident_bytes(pid: int) -> int:
         return int((PROC / str(pid) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
     except (FileNotFoundError, ProcessLookupError):
         return 0
+
+
+def inside(pid: int, path: str) -> str:
+    """A path of a process's own root, as this process reaches it, with every link followed inside that root.
+
+    The kernel follows an absolute link in /proc/PID/root/... from our root: a container could point us at any socket of
+    the host. FileNotFoundError for a circle.
+    """
+    root = PROC / str(pid) / "root"
+    waiting = [part for part in reversed(path.split("/")) if part]
+    done: list[str] = []
+    for _ in range(MOST_STEPS):
+        if not waiting:
+            return str(root.joinpath(*done))
+        part = waiting.pop()
+        if part == "..":
+            done = done[:-1]
+        elif part != ".":
+            step = root.joinpath(*done, part)
+            if not step.is_symlink():
+                done.append(part)
+                continue
+            link = os.readlink(step)  # noqa: PTH115 - its text, to be followed by ourselves
+            done = [] if link.startswith("/") else done
+            waiting += [piece for piece in reversed(link.split("/")) if piece]
+    raise FileNotFoundError(path)

@@ -12,6 +12,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from fleetmedic.v1.snapshot_pb2 import Target
+
 MASK = "***"
 LONGEST_LINE = 64 * 1024
 SHORTEST_SECRET = 4
@@ -121,6 +123,14 @@ def _shapes(secret: str) -> tuple[str, ...]:
     if len(secret) < SHORTEST_SECRET:
         return ()
     return tuple(dict.fromkeys((secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode())))
+
+
+def target(known: Target) -> Target:
+    """A target as it may leave the host: its URL without password and query."""
+    made = Target()
+    made.CopyFrom(known)
+    made.url = url(known.url)
+    return made
 
 
 def message(made: Message, secrets: Iterable[str] = ()) -> None:

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from fleetmedic.v1.finding_pb2 import (
     STATUS_CRIT,
+    STATUS_ERROR,
     STATUS_OK,
     STATUS_SKIPPED,
     STATUS_WARN,
@@ -29,6 +30,7 @@ __all__ = [
     "Limits",
     "Seen",
     "age",
+    "errored",
     "finding",
     "graded",
     "metric",
@@ -103,6 +105,13 @@ def finding(
 
 def skipped(target: Target, reason: str) -> Finding:
     made = finding(STATUS_SKIPPED, target, f"skipped: {reason}")
+    made.reason = reason
+    return made
+
+
+def errored(target: Target, reason: str) -> Finding:
+    """For what was looked at in vain, where it ought to have been possible."""
+    made = finding(STATUS_ERROR, target, f"could not look at {target.name}: {reason}")
     made.reason = reason
     return made
 

@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError
 
 from agent import budgets, discovery, probes
 from agent.check import Medic
-from agent.jobs import Crew
+from agent.jobs import Crew, forget_old_locks
 from agent.recorder import Recorder
 from fleetmedic.v1.snapshot_pb2 import DiscoverySnapshot, Target
 
@@ -19,6 +19,7 @@ RESIDENT = frozenset({"postgres"})
 def sample(medic: Medic) -> None:
     """Looks at what counts something, by the same probes as a check, in jobs with the same budgets."""
     found = discovery.run(medic.config, medic.locks)
+    forget_old_locks(medic.locks, time.time())
     place = _place(medic.config.run)
     fresh = place.with_suffix(".new")
     kept = [target for target in found.targets if target.probe in RESIDENT]

@@ -1,6 +1,7 @@
 """The front: gRPC over mutual TLS, unprivileged; passes authorised requests to the worker and streams its answers."""
 
 import os
+import select
 import signal
 import socket
 import ssl
@@ -25,6 +26,7 @@ from agent.toml_reader import ConfigError
 from fleetmedic.v1 import agent_pb2_grpc
 from fleetmedic.v1.agent_pb2 import CheckRequest, CheckResponse, DescribeRequest, DescribeResponse, Identity
 from fleetmedic.v1.local_pb2 import (
+    REFUSAL_KIND_BUSY,
     REFUSAL_KIND_INVALID,
     REFUSAL_KIND_NOT_FOUND,
     REFUSAL_KIND_NOT_PERMITTED,
@@ -38,6 +40,8 @@ IMPLEMENTED = ("Describe", "Check")
 MOST_CHECKS = 8
 RESERVED_THREADS = 4
 WORKER_CONNECT = 1.0
+# How often a waiting call looks whether its caller is still there, in seconds.
+LOOK_UP = 0.25
 DESCRIBE_WORKER = 3.0
 OPTIONS = (
     # Without it a second server binds the same port silently (security.md F13).
@@ -56,7 +60,8 @@ OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
 )
-Ask = Callable[[LocalRequest, float], Iterator[LocalResponse]]
+# A request, for how long, and whether the caller still waits.
+Ask = Callable[[LocalRequest, float, Callable[[], bool]], Iterator[LocalResponse]]
 Whose = Callable[[grpc.ServicerContext], Peer]
 
 
@@ -79,7 +84,9 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         context.send_initial_metadata(())
         made = DescribeResponse(kernel=os.uname().release)
         try:
-            for answer in self._ask(LocalRequest(describe=request, caller=self._caller(context)), DESCRIBE_WORKER):
+            for answer in self._ask(
+                LocalRequest(describe=request, caller=self._caller(context)), DESCRIBE_WORKER, context.is_active
+            ):
                 made.CopyFrom(answer.describe)
                 made.worker_error = answer.refusal.reason
         except WorkerAway as error:
@@ -107,7 +114,9 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         left = min(context.time_remaining() or budgets.CHECK, budgets.LONGEST_CALL)
         request.budget.FromNanoseconds(int(1e9 * min(max(seconds(request.budget), -1.0) or left, left)))
         try:
-            for answer in self._ask(LocalRequest(check=request, caller=self._caller(context)), left + 1):
+            for answer in self._ask(
+                LocalRequest(check=request, caller=self._caller(context)), left + 1, context.is_active
+            ):
                 if answer.HasField("refusal"):
                     code = CODES.get(answer.refusal.kind, grpc.StatusCode.INTERNAL)
                     context.abort(code, answer.refusal.reason)
@@ -130,14 +139,17 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
 
 
 CODES = {
+    REFUSAL_KIND_BUSY: grpc.StatusCode.RESOURCE_EXHAUSTED,
     REFUSAL_KIND_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
     REFUSAL_KIND_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     REFUSAL_KIND_NOT_PERMITTED: grpc.StatusCode.PERMISSION_DENIED,
 }
 
 
-def ask_worker(place: Path, request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
-    """The worker's answers over its socket. WorkerAway where there are none."""
+def ask_worker(
+    place: Path, request: LocalRequest, patience: float, wanted: Callable[[], bool]
+) -> Iterator[LocalResponse]:
+    """The worker's answers over its socket, while they are wanted. WorkerAway where there are none."""
     deadline = time.monotonic() + patience
     with closing(socket.socket(socket.AF_UNIX)) as connection:
         connection.settimeout(WORKER_CONNECT)
@@ -146,7 +158,9 @@ def ask_worker(place: Path, request: LocalRequest, patience: float) -> Iterator[
             connection.settimeout(None)
             frames.write(connection.fileno(), request)
             whole = False
-            while (answer := frames.read(connection.fileno(), LocalResponse, deadline)) is not None:
+            while _readable(connection, deadline, wanted) and (
+                (answer := frames.read(connection.fileno(), LocalResponse, deadline)) is not None
+            ):
                 whole = not answer.HasField("check") or answer.check.last
                 yield answer
             if not whole:
@@ -155,6 +169,16 @@ def ask_worker(place: Path, request: LocalRequest, patience: float) -> Iterator[
             raise WorkerAway(f"the agent's worker is away: {error.strerror or type(error).__name__}") from error
         except frames.FrameError as error:
             raise WorkerAway(f"the agent's worker gave no answer: {error}") from error
+
+
+def _readable(connection: socket.socket, deadline: float, wanted: Callable[[], bool]) -> bool:
+    """Whether there is something to read; not, once nobody waits for it. WorkerAway at the deadline."""
+    while not select.select([connection], [], [], LOOK_UP)[0]:
+        if not wanted():
+            return False
+        if time.monotonic() > deadline:
+            raise WorkerAway("the agent's worker gave no answer in time")
+    return True
 
 
 def serve(config: Config, utc: access.Utc, ready: Callable[[int], None]) -> None:
@@ -168,7 +192,7 @@ def serve(config: Config, utc: access.Utc, ready: Callable[[int], None]) -> None
     # The generated base class answers the other methods.
     service = AgentService(  # type: ignore[abstract]
         identity(name, time.time()),
-        lambda request, patience: ask_worker(place, request, patience),
+        lambda request, patience, wanted: ask_worker(place, request, patience, wanted),
         gate.peer,
         time.time,
     )

@@ -1,5 +1,7 @@
 """The worker: root, without grpc, single-threaded; forks a process for each caller, each sample and each resident."""
 
+import errno
+import fcntl
 import os
 import pwd
 import selectors
@@ -14,11 +16,14 @@ from functools import partial
 
 from agent import boundary, budgets, frames, jobs, local, resident, sampler
 from agent.check import Medic
-from fleetmedic.v1.local_pb2 import REFUSAL_KIND_NOT_PERMITTED, LocalRequest, LocalResponse, Refusal
+from fleetmedic.v1.local_pb2 import REFUSAL_KIND_BUSY, REFUSAL_KIND_NOT_PERMITTED, LocalRequest, LocalResponse, Refusal
 from fleetmedic.v1.snapshot_pb2 import Target
 
 PR_SET_CHILD_SUBREAPER = 36
 SOCKET = "worker.sock"
+LOCK = "worker.lock"
+# A sample that takes longer hangs somewhere; it is ended, and if it can't be, forgotten.
+LONGEST_SAMPLE = 30
 # A caller that sends nothing is dropped after this, in seconds.
 CALLER_PATIENCE = 5
 RESIDENT_PAUSE = 1.0
@@ -35,6 +40,7 @@ class Worker:
     callers: set[int] = field(default_factory=set)
     sampling: int = 0
     next_sample: float = 0.0
+    sample_due: float = 0.0
     residents: dict[int, bytes] = field(default_factory=dict)
     resident_due: dict[bytes, float] = field(default_factory=dict)
 
@@ -48,20 +54,27 @@ def run(medic: Medic) -> None:
         signal.signal(number, lambda number, _: stopping.append(number))
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+    alone = _alone(medic)
     worker = Worker(medic, _allowed(medic), _listen(medic))
     with selectors.DefaultSelector() as selector:
         selector.register(worker.listener, selectors.EVENT_READ)
         selector.register(wake_reader, selectors.EVENT_READ)
         while not stopping:
-            _start_due(worker)
-            for key, _ in selector.select(_next_turn(worker)):
-                if key.fileobj is worker.listener:
-                    _accept(worker)
-                else:
-                    with suppress(BlockingIOError):
-                        os.read(wake_reader, 4096)
+            try:
+                _start_due(worker)
+                for key, _ in selector.select(_next_turn(worker)):
+                    if key.fileobj is worker.listener:
+                        _accept(worker)
+                    else:
+                        with suppress(BlockingIOError):
+                            os.read(wake_reader, 4096)
+            except OSError as error:
+                # No process or descriptor to be had, under the very pressure we are called for: wait, and go on.
+                os.write(2, f"fleetmedic-agent: {error.strerror}; going on in {RESIDENT_PAUSE:g} s\n".encode())
+                time.sleep(RESIDENT_PAUSE)
             _reap(worker)
     _end(worker)
+    os.close(alone)
 
 
 def _listen(medic: Medic) -> socket.socket:
@@ -70,10 +83,22 @@ def _listen(medic: Medic) -> socket.socket:
     with suppress(FileNotFoundError):
         place.unlink()
     listener = socket.socket(socket.AF_UNIX)
+    # By the mask and not by chmod, which would follow a link that somebody put there.
+    before = os.umask(0o111 if medic.config.front_user else 0o177)
     listener.bind(str(place))
-    place.chmod(0o666 if medic.config.front_user else 0o600)
+    os.umask(before)
     listener.listen(64)
     return listener
+
+
+def _alone(medic: Medic) -> int:
+    """Holds the run folder for this worker as long as it lives. OSError where another has it."""
+    descriptor = os.open(medic.config.run / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OSError(errno.EBUSY, "another worker has this run folder", str(medic.config.run)) from error
+    return descriptor
 
 
 def _allowed(medic: Medic) -> frozenset[int]:
@@ -82,21 +107,27 @@ def _allowed(medic: Medic) -> frozenset[int]:
 
 
 def _next_turn(worker: Worker) -> float:
-    due = [worker.next_sample] if not worker.sampling else []
+    due = [max(worker.next_sample, worker.sample_due if worker.sampling else 0.0)]
     due += worker.resident_due.values()
-    return max(0.0, min(due) - time.monotonic()) if due else 60.0
+    return max(0.0, min(due) - time.monotonic())
 
 
 def _start_due(worker: Worker) -> None:
     now = time.monotonic()
-    if not worker.sampling and now >= worker.next_sample:
+    if now >= worker.next_sample and (not worker.sampling or now >= worker.sample_due):
         worker.next_sample = now + worker.medic.config.sample_seconds
-        worker.sampling = _fork(lambda: sampler.sample(worker.medic))
+        worker.sample_due = now + 2 * LONGEST_SAMPLE
+        worker.sampling = _fork(lambda: _sample(worker.medic))
     for key, due in list(worker.resident_due.items()):
         if now >= due:
             del worker.resident_due[key]
             hold = partial(resident.hold, worker.medic.config, Target.FromString(key))
             worker.residents[_fork(hold)] = key
+
+
+def _sample(medic: Medic) -> None:
+    signal.alarm(LONGEST_SAMPLE)
+    sampler.sample(medic)
 
 
 def _fork(act: Callable[[], None], *kept: int) -> int:
@@ -105,19 +136,22 @@ def _fork(act: Callable[[], None], *kept: int) -> int:
     pid = os.fork()
     if pid:
         return pid
-    os.setsid()
-    jobs.libc.prctl(jobs.PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    jobs.close_all_but(*kept)
-    failed: list[Exception] = []
-    boundary.contain(act, failed.append)
-    if failed:
-        os.write(2, f"fleetmedic-agent: {boundary.where(failed[0])}\n".encode())
-    os._exit(1 if failed else 0)
+    try:
+        os.setsid()
+        jobs.die_with(parent)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        jobs.close_all_but(*kept)
+        jobs.limit_memory()
+        failed: list[Exception] = []
+        boundary.contain(act, failed.append)
+        if failed:
+            os.write(2, f"fleetmedic-agent: {boundary.where(failed[0])}\n".encode())
+        os._exit(1 if failed else 0)
+    finally:
+        # CallerGone passes every boundary, and must not become a second worker.
+        os._exit(0)
 
 
 def _accept(worker: Worker) -> None:
@@ -125,8 +159,9 @@ def _accept(worker: Worker) -> None:
     with connection:
         uid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
         if uid not in worker.allowed or len(worker.callers) >= MOST_CALLERS:
-            reason = f"user {uid} may not call the worker" if uid not in worker.allowed else "too many calls at once"
-            refusal = Refusal(kind=REFUSAL_KIND_NOT_PERMITTED, reason=reason)
+            refusal = Refusal(kind=REFUSAL_KIND_BUSY, reason=f"{MOST_CALLERS} calls are under way on this host already")
+            if uid not in worker.allowed:
+                refusal = Refusal(kind=REFUSAL_KIND_NOT_PERMITTED, reason=f"user {uid} may not call the worker")
             with suppress(OSError):
                 frames.write(connection.fileno(), LocalResponse(refusal=refusal))
             return
@@ -141,7 +176,7 @@ def _serve(medic: Medic, connection: socket.socket) -> None:
     if request is None:
         return
     signal.alarm(int(local.budget(request) + 3))
-    for answer in local.answer(medic, request, received):
+    for answer in local.answer(medic, request, received, connection.fileno()):
         frames.write(connection.fileno(), answer)
 
 
@@ -170,6 +205,7 @@ def _reconcile(worker: Worker) -> None:
     for key in held.keys() - wanted:
         del worker.residents[held[key]]
         jobs.kill_group(held[key])
+        resident.path(worker.medic.config.run, Target.FromString(key)).unlink(missing_ok=True)
     for key in worker.resident_due.keys() - wanted:
         del worker.resident_due[key]
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from controller import fleet
-from controller.fleet import Bounds
+from controller.calling import MARGIN, Bounds
 from controller.inventory import connection, requests
 from controller.inventory.connection import Endpoint
 from controller.inventory.graph import Host
@@ -32,12 +32,16 @@ class Question:
 def check_fleet(
     hosts: Sequence[Host], question: Question, identity: Identity, bounds: Bounds, watch: Watch
 ) -> tuple[HostReport, ...]:
-    """A report for each host, in the order of `hosts`; `watch` sees each as it comes in."""
-    asked = _requests(hosts, question, bounds.deadline)
+    """A report for each host, in the order of `hosts`; `watch` sees each as it comes in.
 
-    reports: dict[str, HostReport] = {}
+    A host that the inventory marks as without an agent is not dialled, and is skipped.
+    """
+    asked = _requests([host for host in hosts if connection.has_agent(host)], question, bounds.deadline)
+    reports = {host.name: _agentless(host.name) for host in hosts if not connection.has_agent(host)}
 
     async def collect() -> None:
+        for skipped in tuple(reports.values()):
+            watch(skipped)
         async for report in fleet.check(asked, identity, bounds):
             reports[report.host] = report
             watch(report)
@@ -46,6 +50,10 @@ def check_fleet(
     with suppress(KeyboardInterrupt):
         asyncio.run(collect())
     return tuple(reports.get(host.name) or _cancelled(host.name) for host in hosts)
+
+
+def _agentless(host: str) -> HostReport:
+    return HostReport(host, State.SKIPPED, connection.AGENTLESS, 0.0, CheckResponse())
 
 
 def _cancelled(host: str) -> HostReport:
@@ -77,7 +85,7 @@ def _request(question: Question, deadline: float) -> CheckRequest:
         services=question.services,
         snapshots=SNAPSHOT_POLICY_BAD,
     )
-    made.budget.FromMilliseconds(int(1000 * (deadline - fleet.MARGIN)))
+    made.budget.FromMilliseconds(int(1000 * (deadline - MARGIN)))
     return made
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dns.exception
 import dns.message
+import dns.name
 import dns.query
 import dns.rcode
 import dns.rdatatype
@@ -17,6 +18,7 @@ from fleetmedic.v1.snapshot_pb2 import DnsAnswer, DnsSnapshot, Snapshot, Target
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 MOST_SERVERS = 3
+NO_NAME = "not a name"
 SYSTEM_CODES = {
     socket.EAI_NONAME: "NXDOMAIN",
     socket.EAI_AGAIN: "SERVFAIL or timeout",
@@ -53,6 +55,9 @@ def _ask_system(name: str, answer: DnsAnswer) -> None:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         answer.code = SYSTEM_CODES.get(error.errno or 0, error.strerror or "error")
+    except UnicodeError:
+        # A label that is empty or longer than 63: refused before anybody is asked.
+        answer.code = NO_NAME
     else:
         answer.addresses.extend(sorted({str(row[4][0]) for row in found}))
         answer.code = "NOERROR"
@@ -61,9 +66,11 @@ def _ask_system(name: str, answer: DnsAnswer) -> None:
 
 def _ask_server(name: str, answer: DnsAnswer) -> None:
     began = time.monotonic()
-    query = dns.message.make_query(name.rstrip(".") + ".", dns.rdatatype.A)
     try:
+        query = dns.message.make_query(name.rstrip(".") + ".", dns.rdatatype.A)
         reply = dns.query.udp(query, answer.server, timeout=budgets.DNS_LOOKUP)
+    except (UnicodeError, dns.exception.SyntaxError, dns.name.NameTooLong):
+        answer.code = NO_NAME
     except dns.exception.Timeout:
         answer.code = "timeout"
     except OSError as error:

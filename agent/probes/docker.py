@@ -1,7 +1,8 @@
 """The Docker engine and its containers, by GETs on its socket alone."""
 
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +14,11 @@ from agent.engine import Engine, EngineError
 from agent.jobs import NeedsRight
 from fleetmedic.v1.snapshot_pb2 import Container, DockerSnapshot, Snapshot, Target
 
-# Containers that are inspected one by one; beyond this only the ones in trouble are.
+# Containers that are inspected one by one; of those beyond, the list's own row is all that is known.
 MOST_INSPECTED = 200
+# What the list says of time: "Up 3 seconds", "Exited (1) 2 hours ago", "About a minute".
+UNITS = ("second", "minute", "hour", "day", "week", "month", "year")
+EXIT = re.compile(r"Exited \((-?\d+)\)")
 NEVER = "0001-01-01"
 
 
@@ -26,7 +30,7 @@ def collect(target: Target, config: Config) -> Snapshot:
         engine.ping()
         made.ping.FromNanoseconds(int((time.monotonic() - began) * 1e9))
         _about(engine, made)
-        _containers(engine, made)
+        read_containers(engine, made)
     except PermissionError as error:
         raise NeedsRight(f"needs root, or the docker group, for {target.socket}") from error
     except TimeoutError:
@@ -50,15 +54,43 @@ def _about(engine: Engine, made: DockerSnapshot) -> None:
         made.warnings.extend(str(line) for line in warnings)
 
 
-def _containers(engine: Engine, made: DockerSnapshot) -> None:
-    listed = engine.containers()
-    for row in sorted(listed, key=lambda row: row.get("State") == "running")[:MOST_INSPECTED]:
+def read_containers(engine: Engine, made: DockerSnapshot) -> None:
+    """Fills in `containers` and, beyond MOST_INSPECTED, `listed`."""
+    rows = sorted(engine.containers(), key=lambda row: _rank(row, made.expected))
+    made.listed.extend(_listed(row) for row in rows[MOST_INSPECTED:])
+    for row in rows[:MOST_INSPECTED]:
         try:
             seen = engine.inspect(str(row["Id"]))
         except EngineError:
             # Removed since it was listed.
             continue
         made.containers.append(_container(seen))
+
+
+def _rank(row: Mapping[str, Any], expected: Collection[str]) -> tuple[bool, bool, int, bool]:
+    """Expected ones first, then those that restart, then what began or ended last, ended before running."""
+    known = _listed(row)
+    said = str(row.get("Status", ""))
+    since = next((rank for rank, unit in enumerate(UNITS) if unit in said), len(UNITS))
+    named = known.name in expected or (known.compose_service != "" and known.compose_service in expected)
+    return not named, known.state != "restarting", since, known.state == "running"
+
+
+def _listed(row: Mapping[str, Any]) -> Container:
+    """What /containers/json tells of a container; its names include its links, as /other/alias."""
+    names = [str(name).removeprefix("/") for name in row.get("Names") or []]
+    labels = row.get("Labels") or {}
+    code = EXIT.match(str(row.get("Status", "")))
+    return Container(
+        id=str(row.get("Id", "")),
+        name=next((name for name in names if "/" not in name), ""),
+        image=str(row.get("Image", "")),
+        image_id=str(row.get("ImageID", "")),
+        state=str(row.get("State", "")),
+        exit_code=int(code[1]) if code else 0,
+        compose_project=str(labels.get("com.docker.compose.project", "")),
+        compose_service=str(labels.get("com.docker.compose.service", "")),
+    )
 
 
 def _container(seen: Mapping[str, Any]) -> Container:

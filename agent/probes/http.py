@@ -20,10 +20,10 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 def collect(target: Target, config: Config) -> Snapshot:
-    """A redirect within the host is followed once, one to elsewhere never."""
+    """A redirect to the same scheme, host and port is followed once, one to elsewhere never: it may not be allowed."""
     del config
     made = _get(target.url)
-    if made.redirected_to and _same_host(target.url, made.redirected_to):
+    if made.redirected_to and _same_place(target.url, made.redirected_to):
         first = made.redirected_to
         made = _get(first)
         made.redirected_to = made.redirected_to or first
@@ -31,8 +31,17 @@ def collect(target: Target, config: Config) -> Snapshot:
     return Snapshot(http=made)
 
 
-def _same_host(one: str, other: str) -> bool:
-    return urlsplit(one).hostname == urlsplit(other).hostname
+def _same_place(one: str, other: str) -> bool:
+    return _place(one) == _place(other)
+
+
+def _place(url: str) -> tuple[str, str | None, int | None]:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return url, None, None
+    return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)
 
 
 def _get(url: str) -> HttpSnapshot:

@@ -20,7 +20,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from agent import budgets, procfs, redact, resident
+from agent import budgets, jobs, procfs, redact, resident
 from agent.config import Config, PostgresLogin, secret
 from agent.probes import network, postgres_errors
 from fleetmedic.v1.snapshot_pb2 import (
@@ -159,15 +159,21 @@ def _configured(target: Target, config: Config) -> PostgresLogin | None:
 
 def _connect(target: Target, login: Login) -> psycopg.Connection[dict[str, Any]]:
     """A session by the rules of checks.md 3.2: it can't wait, can't write, and can't hold a lock for long."""
+    place = target.socket or target.host
+    if "," in place:
+        # libpq takes it for a list of hosts: a socket's path could name any host in the world.
+        raise psycopg.OperationalError("a comma in an address is not allowed")
     with _seen_as(login.as_process if target.socket else 0):
         return psycopg.connect(
-            host=target.socket or target.host,
+            host=place,
             port=target.port,
             user=login.role,
             dbname=login.dbname,
             password=login.password or None,
             # Never a password that lies about on the host: neither ~/.pgpass nor a service file.
             passfile="/nonexistent/fleetmedic",
+            # Never in clear to whoever sits on the port while the server is down.
+            require_auth="!password",
             connect_timeout=budgets.POSTGRES_CONNECT,
             application_name=APPLICATION,
             options=f"-c statement_timeout={budgets.POSTGRES_STATEMENT_MS} -c lock_timeout={budgets.POSTGRES_LOCK_MS}"
@@ -189,6 +195,7 @@ def _seen_as(process: int) -> Iterator[None]:
         yield
         return
     user, group = procfs.owner(process)
+    parent = os.getppid()
     try:
         os.setegid(group)
         os.seteuid(user)
@@ -196,6 +203,8 @@ def _seen_as(process: int) -> Iterator[None]:
     finally:
         os.seteuid(0)
         os.setegid(0)
+        # The kernel forgets it with every change of user.
+        jobs.die_with(parent)
 
 
 @cache
@@ -212,9 +221,15 @@ def _read(session: Session, made: PostgresSnapshot, rung: "PostgresRung.ValueTyp
     """Whether the session still answered."""
     try:
         slots, owners, sessions, edges = (_rows(session, name) for name in QUERIES)
-    except psycopg.OperationalError:
+    except psycopg.Error as error:
         session.connection.close()
+        # The login is as good as it was: what failed, often for a lock on a catalogue, must not pass for an answer.
+        text = str(error)
+        made.login.read_error_class = postgres_errors.classify(text)
+        made.login.read_error_text = redact.text(postgres_errors.first_line(text))
         return False
+    made.login.ClearField("read_error_class")
+    made.login.ClearField("read_error_text")
     _read_slots(slots[0], rung, made)
     made.owners.extend(PostgresOwner(**row) for row in owners)
     for row in owners:

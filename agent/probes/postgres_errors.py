@@ -5,7 +5,11 @@ import re
 # The first that matches; the classes are SQLSTATEs where PostgreSQL has one.
 CLASSES: tuple[tuple[str, str], ...] = (
     (r"too many clients already|connection slots are reserved|too many connections for", "53300"),
-    (r"starting up|in recovery mode|not yet accepting|shutting down|recovery is in progress", "57P03"),
+    (r"Hot standby mode is disabled", "standby"),
+    (
+        r"starting up|in recovery mode|not (?:yet )?accepting connections|shutting down|recovery is in progress",
+        "57P03",
+    ),
     (r"password authentication failed|no password supplied|empty password", "28P01"),
     (
         r"no pg_hba\.conf entry|authentication failed for|role \".*\" does not exist|is not permitted to log in"
@@ -15,7 +19,7 @@ CLASSES: tuple[tuple[str, str], ...] = (
     (r"database \".*\" does not exist", "3D000"),
     (r"[Rr]ead-only file system", "read-only"),
     (r"No space left on device", "53100"),
-    (r"timeout expired|connection timeout|[Tt]imed out|statement timeout", "timeout"),
+    (r"timeout expired|connection timeout|[Tt]imed out|statement timeout|lock timeout", "timeout"),
     (r"Connection refused|No such file or directory", "refused"),
     (r"No route to host|Network is unreachable", "unreachable"),
     (r"server closed the connection|Connection reset|invalid response|SSL SYSCALL|lost synchronization", "cut"),

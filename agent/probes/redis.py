@@ -19,6 +19,11 @@ ACL = (
 # What the reply begins with, and the class it stands for; the rest of a reply is for the text.
 REPLIES = ("NOAUTH", "WRONGPASS", "NOPERM", "LOADING", "MASTERDOWN", "BUSY", "MISCONF", "DENIED", "READONLY")
 MESSAGES = (
+    # With TLS 1.3 it is an alert of its own, with 1.2 any failed handshake.
+    ("CERTIFICATE_REQUIRED", "client-certificate"),
+    ("certificate required", "client-certificate"),
+    ("HANDSHAKE_FAILURE", "client-certificate"),
+    ("handshake failure", "client-certificate"),
     ("max number of clients", "maxclients"),
     ("called with the client already authenticated", "NOAUTH"),
     ("Authentication required", "NOAUTH"),
@@ -37,17 +42,31 @@ MESSAGES = (
 
 
 def collect(target: Target, config: Config) -> Snapshot:
+    """In plain text, and once over TLS where that is cut off before any answer: a TLS port does so."""
     network.join(target)
-    made = RedisSnapshot()
+    login = _configured(target, config)
+    made = _look(target, login, secured=login is not None and login.tls)
+    # Most TLS ports close, some answer with an alert, which is no Redis protocol.
+    unanswered = made.error_class == "cut" or made.error_text.startswith("Protocol Error")
+    if unanswered and not made.tls and not target.socket:
+        secured = _look(target, login, secured=True)
+        # One that cuts off both was no TLS port.
+        if secured.error_class not in ("cut", "timeout", "unknown"):
+            made = secured
+    return Snapshot(redis=made)
+
+
+def _look(target: Target, login: RedisLogin | None, *, secured: bool) -> RedisSnapshot:
+    made = RedisSnapshot(tls=secured)
     began = time.monotonic()
     try:
         # Connects at once, for it is the client of a single connection.
-        with _client(target, config) as client:
+        with _client(target, login, secured=secured) as client:
             _ping(client, made, began)
             _read(client, made)
     except redis.RedisError as error:
         _refusal(made, error)
-    return Snapshot(redis=made)
+    return made
 
 
 def _ping(client: "redis.Redis", made: RedisSnapshot, began: float) -> None:
@@ -61,9 +80,11 @@ def _ping(client: "redis.Redis", made: RedisSnapshot, began: float) -> None:
             raise
 
 
-def _client(target: Target, config: Config) -> "redis.Redis":
-    """One connection, no retries: the defaults try for 57 s against a silent server (security.md D3)."""
-    login = _configured(target, config)
+def _client(target: Target, login: RedisLogin | None, *, secured: bool) -> "redis.Redis":
+    """One connection, no retries: the defaults try for 57 s against a silent server (security.md D3).
+
+    TLS is not verified: the agent only reads, and certificates are TLS-EXPIRY's to judge.
+    """
     return redis.Redis(
         host=target.host or "localhost",
         port=target.port,
@@ -74,6 +95,9 @@ def _client(target: Target, config: Config) -> "redis.Redis":
         socket_connect_timeout=budgets.REDIS_SOCKET,
         retry=Retry(NoBackoff(), 0),
         single_connection_client=True,
+        ssl=secured,
+        ssl_cert_reqs="none",
+        ssl_check_hostname=False,
         client_name="fleetmedic-agent",
         decode_responses=True,
         encoding_errors="replace",

@@ -11,6 +11,7 @@ import click
 from controller import VERSION
 
 USAGE = 64
+BAD_DATA = 65
 # Command: the module that has it as `command`, and its line in the help.
 COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -72,6 +73,10 @@ def main() -> None:
 
 
 def _run() -> int:
+    odd = next((word for word in sys.argv[1:] if not _is_text(word)), None)
+    if odd is not None:
+        click.echo(f"fleetmedic: {odd!r} is not UTF-8 text: rename the file, or write the word again", err=True)
+        return BAD_DATA
     try:
         result = program.main(prog_name="fleetmedic", standalone_mode=False)
     except click.exceptions.Exit as ended:
@@ -92,3 +97,12 @@ def _run() -> int:
 
         return trouble.tell(error)
     return result if isinstance(result, int) else 0
+
+
+def _is_text(word: str) -> bool:
+    """False for bytes that are no character: they could be neither sent, kept nor shown."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

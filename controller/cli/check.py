@@ -15,9 +15,10 @@ import click
 
 from controller import asking, exit_codes
 from controller.asking import Question
+from controller.calling import Bounds
 from controller.cli import options
 from controller.cli.options import Desk
-from controller.fleet import Bounds
+from controller.inventory.connection import AGENTLESS
 from controller.inventory.graph import InventoryError
 from controller.render import check_json, check_text
 from controller.render.check_text import View
@@ -45,17 +46,28 @@ class Wanted:
 @click.command(epilog=f"\b\n{exit_codes.TABLE}")
 @click.argument("pattern", required=False)
 @options.INVENTORY
-@click.option("--service", "services", multiple=True, metavar="NAME", help="Only this service (again for more).")
-@click.option("--include", multiple=True, metavar="ID", help="Only checks like this, such as 'PG-*' (again for more).")
-@click.option("--exclude", multiple=True, metavar="ID", help="No checks like this.")
+@click.option(
+    "--service", "services", multiple=True, metavar="NAME", help="Only what belongs to this service (again for more)."
+)
+@click.option("--include", multiple=True, metavar="ID", help="Only these checks, such as 'PG-*' (again for more).")
+@click.option("--exclude", multiple=True, metavar="ID", help="Not these checks (again for more).")
 @options.several(options.BOUNDS)
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json", "jsonl"]), default="text", help="For people, or programs."
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "jsonl"]),
+    default="text",
+    help="For people (text), or for programs: one document (json), or a line for each host as it answers (jsonl).",
 )
 @click.option("--json", "form", flag_value="json", help="The same as --format json.")
-@click.option("--show", type=click.Choice(["bad", "all"]), default="bad", help="What is well is counted, or shown.")
+@click.option(
+    "--show",
+    type=click.Choice(["bad", "all"]),
+    default="bad",
+    help="Only what is bad [default], or also each check that is well.",
+)
 @click.option("--no-fold", is_flag=True, help="A line for each host, even where results are equal.")
-@click.option("--strict", is_flag=True, help="Warnings set exit code 16.")
+@click.option("--strict", is_flag=True, help="Warnings add 16 to the exit code; without it they change nothing.")
 @options.NO_COLOUR
 @options.several(options.TRUST)
 @options.STORE
@@ -81,6 +93,9 @@ def command(
       fleetmedic check --format jsonl               a line for each host as it answers
 
     PATTERN is Ansible's: groups, hosts, globs, unions (a:b), intersections (a:&b), exclusions (a:!b).
+    Without an inventory this machine is checked; with one and no PATTERN, all its hosts.
+    `fleetmedic describe` lists the checks that --include and --exclude know.
+    Any option that is not given is taken from the environment or a config file: see `fleetmedic config show`.
     """
     desk = options.desk(**flags)
     wanted = Wanted(form, show == "all", not no_fold, no_colour, strict)
@@ -105,13 +120,17 @@ class _Checking:
         self._wanted = wanted
         self._again = again
         self._done = 0
+        self._progress = ""
 
     def run(self, pattern: str | None, question: Question) -> int:
         started, began = time.time(), time.monotonic()
         inventory = " ".join(self._desk.sources())
         # An empty pattern, as an unset variable of a script leaves it, must not mean everybody.
         asked = pattern if pattern is not None else "all" if inventory else "localhost"
-        reports = (self._ask_fleet if inventory else self._ask_here)(asked, question)
+        try:
+            reports = (self._ask_fleet if inventory else self._ask_here)(asked, question)
+        finally:
+            self._clear()
         _refuse_bad_question(reports)
         code = exit_codes.of_check(reports, strict=self._wanted.strict)
         if any(report.state == State.CANCELLED for report in reports):
@@ -163,10 +182,18 @@ class _Checking:
         self._done += 1
         if self._wanted.format == "jsonl":
             print(check_json.one_line(check_json.host(report)), flush=True)
-        if sys.stderr.isatty() and hosts > 1:
-            end = "\r\x1b[K" if self._done == hosts else ""
-            sys.stderr.write(f"\r{self._done}/{hosts} hosts answered{end}")
+        # Programs get none, though a person may watch their terminal.
+        if self._wanted.format == "text" and sys.stderr.isatty() and hosts > 1:
+            self._progress = f"{self._done}/{hosts} hosts answered"
+            sys.stderr.write(f"\r{self._progress}")
             sys.stderr.flush()
+
+    def _clear(self) -> None:
+        """Takes the progress away before anything else is written, with blanks: a dumb terminal knows no escapes."""
+        if self._progress:
+            sys.stderr.write(f"\r{' ' * len(self._progress)}\r")
+            sys.stderr.flush()
+            self._progress = ""
 
     def _show(self, run: Run) -> None:
         if self._wanted.format == "jsonl":
@@ -179,12 +206,15 @@ class _Checking:
 
 
 def _refuse_bad_question(reports: Sequence[HostReport]) -> None:
-    """A check or service that no host knows is the caller's mistake, not a finding."""
-    if all(report.refused for report in reports):
-        raise InventoryError(reports[0].cause)
-    if all(report.state == State.SKIPPED for report in reports):
-        asked, _, there = reports[0].cause.partition(" here; there are ")
-        known = sorted({name for report in reports for name in report.cause.partition("; there are ")[2].split(", ")})
+    """A check or service that no host knows, or a pattern of hosts without agents, is the caller's mistake."""
+    given = [report for report in reports if report.cause != AGENTLESS]
+    if not given:
+        raise InventoryError(f"{reports[0].host}{' and all others' if len(reports) > 1 else ''}: {AGENTLESS}")
+    if all(report.refused for report in given):
+        raise InventoryError(given[0].cause)
+    if all(report.state == State.SKIPPED for report in given):
+        asked, _, there = given[0].cause.partition(" here; there are ")
+        known = sorted({name for report in given for name in report.cause.partition("; there are ")[2].split(", ")})
         close = get_close_matches(asked.removeprefix("no service "), known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known) or there}"
         raise InventoryError(f"{asked} on any host; {hint}")

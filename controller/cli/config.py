@@ -16,9 +16,12 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--origin", is_flag=True, help="Also where each comes from.")
+@click.option("--origin", is_flag=True, help="Say of each where it comes from.")
 def show(origin: bool) -> None:
     """Every setting and its value.
+
+    Each can be given as a flag (--ca), as a variable (FLEETMEDIC_CA), or in ~/.config/fleetmedic/config.toml or
+    /etc/fleetmedic/config.toml (ca = "/etc/fleetmedic/agent-ca.crt"); the first of these that has it counts.
 
     \b
       fleetmedic config show --origin

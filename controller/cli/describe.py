@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import click
 
-from controller import VERSION, asking, exit_codes, fleet
+from controller import VERSION, asking, describing, exit_codes
+from controller.calling import Bounds
 from controller.cli import options
 from controller.cli.options import Desk
-from controller.fleet import Bounds, Described
+from controller.describing import Described
 from controller.inventory import connection
 from controller.inventory.graph import InventoryError
 from controller.render.escape import line
@@ -22,7 +23,13 @@ from fleetmedic.v1.agent_pb2 import DescribeResponse
 @click.argument("pattern", required=False)
 @options.INVENTORY
 @options.several(options.BOUNDS)
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="For people, or programs.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="For people, or a JSON line for each host.",
+)
 @options.several(options.TRUST)
 def command(pattern: str | None, form: str, **flags: str | Sequence[str] | None) -> int:
     """Which agents are there, their versions, clocks, checks, and what each looks at.
@@ -31,15 +38,17 @@ def command(pattern: str | None, form: str, **flags: str | Sequence[str] | None)
       fleetmedic describe                           this machine
       fleetmedic describe db01 -i production.ini
 
-    Exit codes: 0 all answered, 4 some did not, 69 none did.
+    PATTERN chooses hosts as in `fleetmedic check`; without it all of the inventory are asked.
+
+    Exit codes: 0 every agent answered, 4 some did not, 69 none did.
     """
     desk = options.desk(**flags)
     described = _fleet(desk, "all" if pattern is None else pattern) if desk.sources() else [_here(desk, pattern)]
     for item in described:
         click.echo(json.dumps(_record(item)) if form == "json" else _text(item))
-    silent = sum(item.answer is None for item in described)
-    if silent == len(described):
+    if not any(item.answer for item in described):
         return exit_codes.NO_AGENT
+    silent = any(item.answer is None and item.cause != connection.AGENTLESS for item in described)
     return exit_codes.UNREACHABLE if silent else 0
 
 
@@ -47,7 +56,9 @@ def _fleet(desk: Desk, pattern: str) -> list[Described]:
     hosts = desk.hosts(desk.inventory(), pattern)
     bounds = Bounds(int(desk.text("forks")), desk.seconds("connect_timeout"), desk.seconds("deadline"))
     identity = files.load(desk.text("certificate"), desk.text("key"), desk.text("ca"), desk.now())
-    return asyncio.run(fleet.describe([connection.endpoint(host) for host in hosts], identity, bounds))
+    asked = [connection.endpoint(host) for host in hosts if connection.has_agent(host)]
+    made = {item.host: item for item in asyncio.run(describing.describe(asked, identity, bounds))}
+    return [made.get(host.name) or Described(host.name, None, connection.AGENTLESS) for host in hosts]
 
 
 def _here(desk: Desk, pattern: str | None) -> Described:
@@ -60,7 +71,8 @@ def _here(desk: Desk, pattern: str | None) -> Described:
 def _text(item: Described) -> str:
     answer = item.answer
     if answer is None:
-        return f"{item.host}  no answer: {line(item.cause)}"
+        said = item.cause if item.cause == connection.AGENTLESS else f"no answer: {line(item.cause)}"
+        return f"{item.host}  {said}"
     agent = answer.agent
     skew = "" if agent.version == VERSION else f" (this fleetmedic is {VERSION}: upgrade the older one)"
     lines = [

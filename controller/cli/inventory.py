@@ -46,7 +46,7 @@ def list_all(inventory: tuple[str, ...]) -> None:
 @click.argument("pattern", default="all")
 @options.INVENTORY
 def hosts(pattern: str, inventory: tuple[str, ...]) -> None:
-    """The hosts a pattern selects, one a line.
+    """The hosts a pattern selects, one a line; without one, all.
 
     \b
       fleetmedic inventory hosts 'web:!web03' -i production.ini
@@ -80,7 +80,7 @@ def _branch(inventory: Inventory, name: str, depth: int) -> None:
         click.echo(f"{'  |' * (depth + 1)}--{host}")
 
 
-@command.command()
+@command.command(short_help="One host: where it is dialled, its groups and variables.")
 @click.argument("name")
 @options.INVENTORY
 def host(name: str, inventory: tuple[str, ...]) -> None:
@@ -96,7 +96,8 @@ def host(name: str, inventory: tuple[str, ...]) -> None:
     if len(chosen) != 1:
         raise InventoryError(f"{name}: names {len(chosen)} hosts; `fleetmedic inventory hosts` lists them")
     endpoint = connection.endpoint(chosen[0])
-    click.echo(f"{endpoint.name}  dialled at {endpoint.address} port {endpoint.port}")
+    dialled = f"dialled at {endpoint.address} port {endpoint.port}"
+    click.echo(f"{endpoint.name}  {dialled if connection.has_agent(chosen[0]) else connection.AGENTLESS}")
     click.echo(f"groups: {', '.join(chosen[0].groups) or 'none'}")
     for key, value in _shown(chosen[0]).items():
         click.echo(f"{key} = {line(json.dumps(value, default=str))}   ({chosen[0].variables[key].origin})")

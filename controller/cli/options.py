@@ -21,19 +21,23 @@ from controller.settings import Setting
 F = TypeVar("F", bound=Callable[..., Any])
 
 INVENTORY = click.option(
-    "-i", "--inventory", multiple=True, metavar="PATH", help="Inventory file, or hosts as a,b (again for more)."
+    "-i",
+    "--inventory",
+    multiple=True,
+    metavar="PATH",
+    help="Inventory file in Ansible's format, or hosts as a,b (again for more).",
 )
 TRUST = (
-    click.option("--certificate", metavar="FILE", help="Our client certificate."),
-    click.option("--key", metavar="FILE", help="Its private key."),
-    click.option("--ca", metavar="FILE", help="The authority of the agents' certificates."),
+    click.option("--certificate", metavar="FILE", help="Our client certificate, which `pki issue operator` makes."),
+    click.option("--key", metavar="FILE", help="The private key of --certificate."),
+    click.option("--ca", metavar="FILE", help="The authority of the agents' certificates: agent-ca.crt of `pki init`."),
 )
 BOUNDS = (
-    click.option("-f", "--forks", metavar="N", help="Connections set up at once (32)."),
-    click.option("--deadline", metavar="TIME", help="For the whole command, such as 10s."),
-    click.option("-T", "--connect-timeout", metavar="TIME", help="For TCP and TLS of one host (1.5s)."),
+    click.option("-f", "--forks", metavar="N", help="Connections set up at once [default: 32]."),
+    click.option("--deadline", metavar="TIME", help="For the whole command, such as 30s or 2m [default: 10s]."),
+    click.option("-T", "--connect-timeout", metavar="TIME", help="For TCP and TLS of one host [default: 1.5s]."),
 )
-STORE = click.option("--store", metavar="FILE", help="Where runs are kept.")
+STORE = click.option("--store", metavar="FILE", help="The file in which runs are kept (`config show` says which).")
 NO_COLOUR = click.option("--no-color", "no_colour", is_flag=True, help="No colours (so does NO_COLOR).")
 
 

@@ -7,7 +7,12 @@ import click
 from controller.cli import options
 
 FOLDER = click.option(
-    "--dir", "folder", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Where the authorities are."
+    "--dir",
+    "folder",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="The folder of the authorities, which `pki init` makes.",
 )
 
 
@@ -22,7 +27,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(short_help="Make the two authorities, one for agents and one for operators.")
 @FOLDER
 @click.option(
     "--org",
@@ -42,16 +47,24 @@ def init(folder: Path, org: str) -> None:
         click.echo(f"made {pair.certificate.absolute()} and {pair.key.name} (keep it secret)")
 
 
-@command.command()
+@command.command(short_help="Make the key and certificate of an agent or an operator.")
 @click.argument("kind", type=click.Choice(["agent", "operator"]))
 @click.argument("name")
 @FOLDER
 @click.option(
-    "--out", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Where the certificate and key go."
+    "--out",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="The folder in which NAME.crt and NAME.key are put.",
 )
-@click.option("--role", default="observer", metavar="ROLE", help="Of an operator: observer, responder or admin.")
+@click.option(
+    "--role", default="observer", metavar="ROLE", help="Of an operator: observer [default], responder or admin."
+)
 def issue(kind: str, name: str, folder: Path, out: Path, role: str) -> None:
-    """Make a key and a certificate: for an agent (NAME as in the inventory, 90 days) or an operator (8 hours).
+    """Make a key and a certificate: for an agent (NAME as in the inventory) or an operator (NAME of a person).
+
+    An agent's lives 90 days, an operator's 8 hours; issue it again when it has ended.
 
     \b
       fleetmedic pki issue agent db01 --dir pki --out db01-tls

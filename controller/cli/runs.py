@@ -26,7 +26,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--most", type=click.IntRange(1, 10_000), default=20, help="How many, newest first (20).")
+@click.option("--most", metavar="N", type=click.IntRange(1, 10_000), default=20, help="How many [default: 20].")
 @options.STORE
 def list_runs(most: int, store: str | None) -> None:
     """The last runs, newest first.
@@ -44,14 +44,22 @@ def list_runs(most: int, store: str | None) -> None:
         )
 
 
-@command.command()
+@command.command(short_help="One run, with the evidence of all that was bad.")
 @click.argument("run")
 @click.option("--host", "only", metavar="HOST", help="Only this host.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="For people, or programs.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="For people, or one document for programs.",
+)
 @options.NO_COLOUR
 @options.STORE
 def show(run: str, only: str | None, form: str, no_colour: bool, store: str | None) -> None:
     """One run, with the evidence of all that was bad: tables, equal commands, first steps.
+
+    RUN is the name at the end of a check's answer; `fleetmedic runs list` has them all.
 
     \b
       fleetmedic runs show 7F3K

@@ -6,6 +6,11 @@ from controller.inventory.graph import Host, InventoryError, Variable
 from controller.inventory.names import address_flaw, shown
 
 DEFAULT_PORT = 7443
+# What is said of a host without one.
+AGENTLESS = (
+    "no agent by the inventory: ansible_connection is local or docker; "
+    "with fleetmedic_address or fleetmedic_port it is asked"
+)
 _ADDRESSES = ("fleetmedic_address", "ansible_ssh_host", "ansible_host")
 
 

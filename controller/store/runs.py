@@ -4,6 +4,7 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from controller.report import HARMLESS, HostReport, State
 from controller.store import events
@@ -13,6 +14,8 @@ from fleetmedic.v1.finding_pb2 import STATUS_WARN
 # Easy to say over the phone: no 0, O, 1 or I.
 ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 FASTEST = 1
+# Rows of one host in one run: an agent that lies must not fill the disk. Its whole answer is kept, compressed.
+MOST_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +107,17 @@ def _report_row(run: str, place: int, report: HostReport) -> tuple[object, ...]:
 
 def _finding_rows(run: Run) -> Iterator[tuple[object, ...]]:
     for report in run.reports:
-        for finding in report.answer.findings:
-            if finding.status == STATUS_WARN or finding.status not in HARMLESS:
-                subject = finding.subject
-                stamp = finding.first_seen_time if finding.HasField("first_seen_time") else None
-                seen = stamp and stamp.seconds + stamp.nanos / 1e9
-                row = (run.id, report.host, finding.id, finding.status, subject.service, subject.kind, subject.name)
-                yield (*row, finding.summary, seen)
+        bad = (
+            finding
+            for finding in report.answer.findings
+            if finding.status == STATUS_WARN or finding.status not in HARMLESS
+        )
+        for finding in islice(bad, MOST_ROWS):
+            subject = finding.subject
+            stamp = finding.first_seen_time if finding.HasField("first_seen_time") else None
+            seen = stamp and stamp.seconds + stamp.nanos / 1e9
+            row = (run.id, report.host, finding.id, finding.status, subject.service, subject.kind, subject.name)
+            yield (*row, finding.summary, seen)
 
 
 def recent(base: sqlite3.Connection, most: int) -> list[Summary]:

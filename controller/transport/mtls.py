@@ -7,12 +7,12 @@ import grpc
 import grpc.aio
 
 from controller.inventory.connection import Endpoint
+from controller.transport import answers
 from fleetmedic.v1 import agent_pb2
 
 SERVICE = agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
 CHECK = f"/{SERVICE}/Check"
 DESCRIBE = f"/{SERVICE}/Describe"
-LARGEST_ANSWER = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def _options(name: str) -> Sequence[tuple[str, str | int]]:
     return (
         ("grpc.ssl_target_name_override", name),
         ("grpc.default_authority", name),
-        ("grpc.max_receive_message_length", LARGEST_ANSWER),
+        ("grpc.max_receive_message_length", answers.LARGEST),
         # A check is asked once; what fails is reported, not tried again behind the caller's back.
         ("grpc.enable_retries", 0),
         ("grpc.enable_http_proxy", 0),

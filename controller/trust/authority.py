@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from controller.inventory.names import is_ipv6
 from controller.trust.files import TrustError
 
 ORG = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
@@ -77,12 +79,19 @@ def _authority(pair: Pair, org: str, kind: str, now: datetime.datetime) -> "Fini
 
 
 def issue_agent(folder: Path, out: Path, host: str, now: datetime.datetime) -> Pair:
-    """A server certificate for a host, under its inventory name."""
+    """A server certificate for a host, under its inventory name, which may be an IPv4 address."""
+    if is_ipv6(host):
+        raise TrustError(
+            f"{host!r} can't be a certificate's name: give the host a name in the inventory, "
+            "and this as its fleetmedic_address"
+        )
     if not HOST.fullmatch(host):
         raise TrustError(f"{host!r} is no host name")
-    return _issue(
-        folder, "agent-ca", _pair(out, host), [x509.DNSName(host)], ExtendedKeyUsageOID.SERVER_AUTH, AGENT_LIFE, now
-    )
+    names: list[x509.GeneralName] = [x509.DNSName(host)]
+    with suppress(ValueError):
+        # The agent goes by the DNS name; TLS may look for an address under its own kind only.
+        names.append(x509.IPAddress(ip_address(host)))
+    return _issue(folder, "agent-ca", _pair(out, host), names, ExtendedKeyUsageOID.SERVER_AUTH, AGENT_LIFE, now)
 
 
 def issue_operator(folder: Path, out: Path, user: str, role: str, now: datetime.datetime) -> Pair:

@@ -23,7 +23,7 @@ from tests.lab.authority import CLIENT, DAY, Authority, Files, Issued
 
 ORG = "lab"
 NAME = "db01"
-Ask = Callable[[LocalRequest, float], Iterator[LocalResponse]]
+Ask = Callable[[LocalRequest, float, Callable[[], bool]], Iterator[LocalResponse]]
 
 
 def organisation(now: datetime.datetime, name: str = ORG) -> Authority:
@@ -52,14 +52,14 @@ class Worker:
     answers: Ask
     asked: list[LocalRequest] = field(default_factory=list)
 
-    def ask(self, request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
+    def ask(self, request: LocalRequest, patience: float, wanted: Callable[[], bool]) -> Iterator[LocalResponse]:
         self.asked.append(request)
-        return self.answers(request, patience)
+        return self.answers(request, patience, wanted)
 
 
-def well(request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
+def well(request: LocalRequest, patience: float, wanted: Callable[[], bool]) -> Iterator[LocalResponse]:
     """The answer of a worker with nothing to say."""
-    del patience
+    del patience, wanted
     if request.HasField("check"):
         yield LocalResponse(check=CheckResponse(request_id=request.check.request_id, sequence=1, last=True))
     else:

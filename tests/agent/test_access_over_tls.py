@@ -12,7 +12,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health, health_pb2
+from grpc_health.v1 import health
 
 from agent import access
 from agent.access import HEALTH, POLICY, SERVICE, Role
@@ -432,7 +432,7 @@ def test_an_exception_in_a_handler_reaches_the_caller_as_type_and_place_alone(tm
 def test_a_call_without_a_deadline_or_with_one_too_long_is_refused(
     observer: grpc.Channel, timeout: float | None
 ) -> None:
-    for path in (f"/{SERVICE.full_name}/Describe", f"/{SERVICE.full_name}/Check", f"/{HEALTH}/Watch"):
+    for path in (f"/{SERVICE.full_name}/Describe", f"/{SERVICE.full_name}/Check", f"/{HEALTH}/Check"):
         assert code(observer, path, timeout=timeout) == grpc.StatusCode.INVALID_ARGUMENT
     assert code(observer, f"/{SERVICE.full_name}/Describe", timeout=599.0) == grpc.StatusCode.OK
 
@@ -440,10 +440,10 @@ def test_a_call_without_a_deadline_or_with_one_too_long_is_refused(
 def test_checks_that_fill_every_slot_leave_describe_and_health_free(tmp_path: Path) -> None:
     go = threading.Event()
 
-    def slow(request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
+    def slow(request: LocalRequest, patience: float, wanted: Callable[[], bool]) -> Iterator[LocalResponse]:
         if request.HasField("check"):
             go.wait(SECONDS)
-        yield from front.well(request, patience)
+        yield from front.well(request, patience, wanted)
 
     with contextlib.ExitStack() as stack:
         running = stack.enter_context(front.run(tmp_path, utc(), answers=slow))
@@ -463,19 +463,11 @@ def test_checks_that_fill_every_slot_leave_describe_and_health_free(tmp_path: Pa
         assert len(list(stub.Check(CheckRequest(), timeout=SECONDS))) == 1
 
 
-def test_watchers_of_health_leave_threads_for_everybody_else(served: Front, observer: grpc.Channel) -> None:
-    watch = observer.unary_stream(
-        f"/{HEALTH}/Watch",
-        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-        response_deserializer=health_pb2.HealthCheckResponse.FromString,
-    )
-    calls = [watch(health_pb2.HealthCheckRequest(service=SERVICE.full_name), timeout=SECONDS) for _ in range(20)]
-    try:
-        assert next(calls[0]).status == health_pb2.HealthCheckResponse.SERVING
-        AgentServiceStub(observer).Describe(HELD, timeout=1.0)
-    finally:
-        for call in calls:
-            call.cancel()
+def test_health_can_not_be_watched_for_a_watcher_would_hold_a_thread(served: Front, observer: grpc.Channel) -> None:
+    del served
+    for _ in range(20):
+        assert code(observer, f"/{HEALTH}/Watch") == grpc.StatusCode.UNIMPLEMENTED
+    assert code(observer, f"/{HEALTH}/Check") == grpc.StatusCode.OK
 
 
 @pytest.mark.covers("sec:A5")

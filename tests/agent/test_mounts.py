@@ -15,6 +15,11 @@ TEXT = """\
 30 22 0:60 / /snap/core/1 ro - squashfs /dev/loop1 ro
 31 22 7:1 / /dev/shm/x rw - ext4 /dev/loop9 rw
 32 22 0:70 / /mnt/remote rw - fuse.sshfs me@h:/x rw
+33 22 0:71 / /tmp/.mount_app ro,nosuid - fuse.app.AppImage app ro
+34 22 0:72 / /home/u/b rw - fuse /dev/sda1 rw
+35 22 9:9 / /images ro - erofs /dev/vdz ro
+36 22 9:8 / /errors rw - ext4 /dev/vdy ro
+37 22 9:7 / /protected ro - ext4 /dev/vdx rw
 torn line
 """
 
@@ -24,15 +29,31 @@ def chosen(wanted: tuple[str, ...] = ()) -> list[str]:
 
 
 def test_each_device_that_holds_data_is_watched_once_at_its_shortest_path() -> None:
-    assert chosen() == ["/", "/data", "/mnt/bound", "/mnt/remote"]
+    assert chosen() == ["/", "/errors", "/home/u/b", "/mnt/bound", "/protected"]
+
+
+def test_a_mount_that_calls_itself_after_a_device_does_not_hide_the_real_one() -> None:
+    shorter = TEXT.replace("/home/u/b", "/b").replace("8:1 / / rw", "8:1 / /long/path rw")
+    assert {"/b", "/long/path"} <= {mount.point for mount in real(read(shorter), ())}
+
+
+def test_images_and_mounts_of_users_are_watched_only_when_they_are_named() -> None:
+    for point in ("/images", "/tmp/.mount_app", "/mnt/remote", "/data"):
+        assert point not in chosen()
+        assert point in chosen((point,))
+
+
+def test_a_filesystem_that_errors_made_read_only_and_a_protected_view_of_one_are_still_watched() -> None:
+    assert {"/errors", "/protected"} <= set(chosen())
 
 
 def test_a_mount_that_is_named_is_watched_whatever_its_kind() -> None:
     assert chosen(("/run", "/var/lib/post gres")) == [
         "/",
-        "/data",
+        "/errors",
+        "/home/u/b",
         "/mnt/bound",
-        "/mnt/remote",
+        "/protected",
         "/run",
         "/var/lib/post gres",
     ]
@@ -40,9 +61,9 @@ def test_a_mount_that_is_named_is_watched_whatever_its_kind() -> None:
 
 def test_fields_are_read_with_their_escapes_and_optional_ones_skipped() -> None:
     rows = {mount.point: mount for mount in read(TEXT)}
-    assert rows["/var/lib/post gres"] == Mount("/var/lib/post gres", "/dev/sdb1", "xfs", read_only=False)
-    assert rows["/data"] == Mount("/data", "nas:/export", "nfs4", read_only=True)
-    assert len(rows) == 11, "a torn line is skipped"
+    assert rows["/var/lib/post gres"] == Mount("/var/lib/post gres", "/dev/sdb1", "xfs", read_only=False, number="8:2")
+    assert rows["/data"] == Mount("/data", "nas:/export", "nfs4", read_only=True, number="0:40")
+    assert len(rows) == 16, "a torn line is skipped"
 
 
 def test_an_empty_or_garbled_file_has_no_mounts() -> None:

@@ -4,6 +4,8 @@ import os
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from agent.recorder import KEEP_SECONDS, Recorder
 from fleetmedic.v1.finding_pb2 import (
     STATUS_CRIT,
@@ -21,8 +23,13 @@ from fleetmedic.v1.snapshot_pb2 import Snapshot, Target
 NOW = 1_700_000_000.0
 
 
-def finding(status: "Status.ValueType", name: str = "a", rule: str = "X") -> Finding:
-    return Finding(id=rule, status=status, subject=Subject(service="s", kind="k", name=name))
+DAY = 86400.0
+
+
+def finding(
+    status: "Status.ValueType", name: str = "a", rule: str = "X", *, service: str = "s", kind: str = "k"
+) -> Finding:
+    return Finding(id=rule, status=status, subject=Subject(service=service, kind=kind, name=name))
 
 
 def since(recorder: Recorder, made: Finding, now: float) -> float | None:
@@ -52,6 +59,73 @@ def test_a_finding_that_could_not_be_judged_in_between_is_not_forgotten(tmp_path
     assert since(recorder, finding(STATUS_SKIPPED), NOW + 1) is None
     assert since(recorder, finding(STATUS_INFO), NOW + 1) is None
     assert since(recorder, finding(STATUS_CRIT), NOW + 2) == NOW
+
+
+def first_seen(recorder: Recorder, *made: Finding, now: float) -> float:
+    """Of the first of the findings of a whole check."""
+    recorder.date(made, now, complete=True)
+    return made[0].first_seen_time.ToMilliseconds() / 1000
+
+
+def test_what_recovered_under_another_subject_s_ok_begins_anew(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    web = finding(STATUS_CRIT, "web", service="web", kind="container")
+    assert first_seen(recorder, web, now=NOW) == NOW
+    first_seen(recorder, finding(STATUS_OK, "/run/docker.sock", service="docker", kind="docker"), now=NOW + DAY)
+    assert first_seen(recorder, web, now=NOW + 90 * DAY) == NOW + 90 * DAY
+
+
+def test_one_that_stays_bad_keeps_its_time_while_another_of_its_rule_recovers(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    one, other = finding(STATUS_CRIT, "pid 1"), finding(STATUS_WARN, "pid 2")
+    first_seen(recorder, one, other, now=NOW)
+    assert first_seen(recorder, one, now=NOW + 1) == NOW
+    assert first_seen(recorder, other, now=NOW + 2) == NOW + 2
+    assert first_seen(recorder, one, now=NOW + 200 * DAY) == NOW + 200 * DAY
+
+
+def test_one_that_stays_bad_for_longer_than_the_memory_keeps_its_time(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    first_seen(recorder, finding(STATUS_CRIT), now=NOW)
+    assert first_seen(recorder, finding(STATUS_CRIT), now=NOW + 200 * DAY) == NOW
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        finding(STATUS_SKIPPED, "the server"),
+        finding(STATUS_ERROR, "the server"),
+        finding(STATUS_OK, "another server", service="elsewhere"),
+        finding(STATUS_OK, "the server", rule="Y"),
+    ],
+    ids=["skipped", "error", "another service", "another rule"],
+)
+def test_what_a_whole_check_did_not_look_at_is_not_forgotten(tmp_path: Path, other: Finding) -> None:
+    recorder = Recorder(tmp_path)
+    first_seen(recorder, finding(STATUS_CRIT, "pid 1"), now=NOW)
+    recorder.date([other], NOW + 1, complete=True)
+    assert first_seen(recorder, finding(STATUS_CRIT, "pid 1"), now=NOW + 2) == NOW
+
+
+def test_a_part_of_a_check_forgets_nothing_it_does_not_name(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    first_seen(recorder, finding(STATUS_CRIT, "pid 1"), now=NOW)
+    recorder.date([finding(STATUS_OK, "the server")], NOW + 1)
+    assert first_seen(recorder, finding(STATUS_CRIT, "pid 1"), now=NOW + 2) == NOW
+
+
+def test_a_url_that_one_request_names_and_the_next_does_not_is_not_well(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    first_seen(recorder, finding(STATUS_CRIT, "http://a/", kind="http"), now=NOW)
+    recorder.date([finding(STATUS_OK, "http://b/", kind="http")], NOW + 1, complete=True)
+    assert first_seen(recorder, finding(STATUS_CRIT, "http://a/", kind="http"), now=NOW + 2) == NOW
+
+
+def test_what_nobody_asked_about_for_ninety_days_is_forgotten(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    first_seen(recorder, finding(STATUS_CRIT, rule="Y"), now=NOW)
+    recorder.date([finding(STATUS_OK)], NOW + 91 * DAY, complete=True)
+    assert first_seen(recorder, finding(STATUS_CRIT, rule="Y"), now=NOW + 92 * DAY) == NOW + 92 * DAY
 
 
 def test_findings_are_known_by_id_and_subject(tmp_path: Path) -> None:

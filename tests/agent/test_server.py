@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,19 +53,19 @@ def check(answers: Ask, request: CheckRequest | None = None, *, timeout: float |
     return code, details
 
 
-def silent(request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
+def silent(request: LocalRequest, patience: float, wanted: Callable[[], bool]) -> Iterator[LocalResponse]:
     del request, patience
     yield from ()
 
 
-def away(request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
+def away(request: LocalRequest, patience: float, wanted: Callable[[], bool]) -> Iterator[LocalResponse]:
     raise WorkerAway("the agent's worker is away: Connection refused")
 
 
 def test_describe_carries_the_front_s_identity_clock_and_methods_and_the_caller_s_role() -> None:
     asked = []
 
-    def answers(request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
+    def answers(request: LocalRequest, patience: float, wanted: Callable[[], bool]) -> Iterator[LocalResponse]:
         asked.append(request)
         assert patience == 3.0
         inner = DescribeResponse(agent=Identity(name="worker"), role="observer", rules=[RuleTitle(id="PG-UP")])
@@ -86,7 +86,7 @@ def test_describe_lists_exactly_the_methods_that_are_implemented() -> None:
 def test_describe_says_why_rules_are_missing_when_the_worker_is_away_or_refuses() -> None:
     assert describe(away).worker_error == "the agent's worker is away: Connection refused"
 
-    def refuses(request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
+    def refuses(request: LocalRequest, patience: float, wanted: Callable[[], bool]) -> Iterator[LocalResponse]:
         yield LocalResponse(refusal=Refusal(reason="too many calls at once"))
 
     made = describe(refuses)
@@ -95,7 +95,7 @@ def test_describe_says_why_rules_are_missing_when_the_worker_is_away_or_refuses(
 
 
 def test_a_check_streams_the_worker_s_messages_with_the_front_s_identity_and_clock() -> None:
-    def answers(request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
+    def answers(request: LocalRequest, patience: float, wanted: Callable[[], bool]) -> Iterator[LocalResponse]:
         first = CheckResponse(request_id=request.check.request_id, sequence=1, agent=Identity(name="worker"))
         yield LocalResponse(check=first)
         yield LocalResponse(check=CheckResponse(sequence=2, last=True))
@@ -122,7 +122,7 @@ def test_a_check_streams_the_worker_s_messages_with_the_front_s_identity_and_clo
 def test_a_refusal_becomes_a_status_with_its_reason(
     kind: "local_pb2.RefusalKind.ValueType", code: grpc.StatusCode
 ) -> None:
-    def refuses(request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
+    def refuses(request: LocalRequest, patience: float, wanted: Callable[[], bool]) -> Iterator[LocalResponse]:
         yield LocalResponse(refusal=Refusal(kind=kind, reason="no check is named 'X'"))
 
     assert check(refuses) == (code, "no check is named 'X'")
@@ -141,7 +141,7 @@ def test_the_worker_s_budget_is_the_shorter_of_what_was_asked_and_what_is_left(
 ) -> None:
     given = []
 
-    def answers(request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
+    def answers(request: LocalRequest, patience: float, wanted: Callable[[], bool]) -> Iterator[LocalResponse]:
         given.append((request.check.budget.ToMilliseconds() / 1000, patience))
         yield LocalResponse(check=CheckResponse(last=True))
 
@@ -157,7 +157,7 @@ def test_the_ninth_check_at_once_is_refused_and_a_slot_comes_back_when_one_ends(
     held = threading.Event()
     working = threading.Semaphore(0)
 
-    def answers(request: LocalRequest, patience: float) -> Iterator[LocalResponse]:
+    def answers(request: LocalRequest, patience: float, wanted: Callable[[], bool]) -> Iterator[LocalResponse]:
         working.release()
         held.wait(5.0)
         yield LocalResponse(check=CheckResponse(last=True))
@@ -217,7 +217,7 @@ LAST = LocalResponse(check=CheckResponse(sequence=2, last=True))
 @pytest.mark.parametrize("answers", [[LAST], [FIRST, LAST], [LocalResponse(refusal=Refusal())]])
 def test_a_whole_answer_of_the_worker_is_passed_on(tmp_path: Path, answers: list[LocalResponse]) -> None:
     serving = worker_that(tmp_path / "s", *answers)
-    assert list(ask_worker(tmp_path / "s", ASK, 2.0)) == answers
+    assert list(ask_worker(tmp_path / "s", ASK, 2.0, lambda: True)) == answers
     serving.join()
 
 
@@ -236,7 +236,7 @@ def test_an_answer_that_is_not_whole_is_never_taken_for_one(
 ) -> None:
     serving = worker_that(tmp_path / "s", *answers, raw=raw)
     with pytest.raises(WorkerAway, match=why):
-        list(ask_worker(tmp_path / "s", ASK, 2.0))
+        list(ask_worker(tmp_path / "s", ASK, 2.0, lambda: True))
     serving.join()
 
 
@@ -245,9 +245,9 @@ def test_a_worker_that_is_silent_is_given_up_after_the_patience(tmp_path: Path) 
     listener.bind(str(tmp_path / "s"))
     listener.listen()
     with listener, pytest.raises(WorkerAway, match="no answer in time"):
-        list(ask_worker(tmp_path / "s", ASK, 0.1))
+        list(ask_worker(tmp_path / "s", ASK, 0.1, lambda: True))
 
 
 def test_a_worker_that_is_not_there_is_away(tmp_path: Path) -> None:
     with pytest.raises(WorkerAway, match="No such file"):
-        list(ask_worker(tmp_path / "s", ASK, 0.1))
+        list(ask_worker(tmp_path / "s", ASK, 0.1, lambda: True))

@@ -15,8 +15,8 @@ import pytest
 
 from benchmarks import credentials, farm
 from benchmarks.dead_hosts import DeadHost, dead_hosts
-from controller import fleet
-from controller.fleet import Bounds
+from controller import calling, describing, fleet
+from controller.calling import Bounds
 from controller.inventory.connection import Endpoint
 from controller.report import HostReport, State
 from controller.transport.mtls import Identity
@@ -205,7 +205,7 @@ def test_a_name_that_does_not_resolve_is_named_and_many_do_not_wait_for_each_oth
 
 @pytest.mark.covers("perf:B7.2")
 def test_a_name_server_that_is_silent_costs_no_more_than_the_deadline(folder: Path, authority: Authority) -> None:
-    names = [Endpoint(f"h{number}", f"h{number}.invalid", 7443) for number in range(fleet.LOOKUPS_AT_ONCE * 3)]
+    names = [Endpoint(f"h{number}", f"h{number}.invalid", 7443) for number in range(calling.LOOKUPS_AT_ONCE * 3)]
     silent = dns_server.run(mode="silent")
     with silent, dns_server.resolver(folder / "resolv.conf", ["127.0.0.53"], options="timeout:3 attempts:1"):
         began = time.monotonic()
@@ -309,13 +309,13 @@ def test_a_lack_of_descriptors_is_this_machines_trouble_and_not_the_hosts(
 
 def test_the_descriptor_limit_is_raised_for_many_hosts() -> None:
     code = (
-        "import resource\nfrom controller import fleet\n"
+        "import resource\nfrom controller import calling\n"
         "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))\n"
-        "assert fleet.raise_descriptor_limit(300) == 300\n"
-        "assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 300 + fleet.DESCRIPTORS_KEPT\n"
+        "assert calling.raise_descriptor_limit(300) == 300\n"
+        "assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 300 + calling.DESCRIPTORS_KEPT\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))\n"
-        "assert fleet.raise_descriptor_limit(300) == 200 - fleet.DESCRIPTORS_KEPT\n"
+        "assert calling.raise_descriptor_limit(300) == 200 - calling.DESCRIPTORS_KEPT\n"
     )
     subprocess.run([BIN / "python", "-c", code], cwd=ROOT, check=True)
 
@@ -337,7 +337,7 @@ def test_describe_answers_for_each_host_in_the_order_given(
     healthy: list[Endpoint], dead: list[DeadHost], operator: Identity
 ) -> None:
     endpoints = [Endpoint(host.name, host.address, host.port) for host in dead] + healthy[:20]
-    made = asyncio.run(fleet.describe(endpoints, operator, Bounds(32, 0.7, 10.0)))
+    made = asyncio.run(describing.describe(endpoints, operator, Bounds(32, 0.7, 10.0)))
     assert [item.host for item in made] == [endpoint.name for endpoint in endpoints]
     assert [item.answer is not None for item in made] == [False] * len(dead) + [True] * 20
     assert all(item.cause for item in made if item.answer is None)

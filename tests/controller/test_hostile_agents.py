@@ -16,8 +16,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller import fleet
-from controller.fleet import Bounds
+from controller import causes, describing, fleet
+from controller.calling import Bounds
 from controller.inventory.connection import Endpoint
 from controller.render import check_json, check_text, run_text
 from controller.render.check_text import View
@@ -117,9 +117,9 @@ def test_a_description_that_is_none_is_no_answer_and_the_others_are_told(authori
         odd_agents.serving(authority, ["evil"], evil) as first,
         odd_agents.serving(authority, ["good"], good) as second,
     ):
-        made = asyncio.run(fleet.describe([*first, *second], identity, Bounds(32, 1.5, 3.0)))
+        made = asyncio.run(describing.describe([*first, *second], identity, Bounds(32, 1.5, 3.0)))
     assert [(item.host, item.answer is None, item.cause) for item in made] == [
-        ("evil", True, fleet.NO_ANSWER),
+        ("evil", True, causes.NO_ANSWER),
         ("good", False, ""),
     ]
 

@@ -71,6 +71,8 @@ def _furnish() -> None:
         folder.mkdir()
     _do("mount", "-t", "tmpfs", "-o", "size=6g,mode=1777", "tmpfs", str(LAB))
     if os.geteuid() == 0:
+        # An agent of root's without a configuration keeps its state there; it must not outlive the sandbox.
+        _overlay(Path("/var/lib"), Path("/var/lib"), "state")
         _open_the_way(Path(__file__).resolve().parent.parent.parent)
 
 
@@ -83,17 +85,23 @@ def _open_the_way(checkout: Path) -> None:
     closed = [folder for folder in (*reversed(checkout.parents), checkout) if not folder.stat().st_mode & 0o001]
     if not closed:
         return
-    upper, work, held = LAB / ".upper", LAB / ".work", LAB / ".checkout"
-    for folder in (upper, work, held):
-        folder.mkdir(mode=0o755)
-    layers = f"lowerdir={checkout},upperdir={upper},workdir={work}"
-    _do("mount", "-t", "overlay", "-o", layers, "overlay", str(held))
+    held = LAB / ".checkout"
+    held.mkdir()
+    _overlay(checkout, held, "checkout")
     if closed[0] != checkout:
         _do("mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "tmpfs", str(closed[0]))
         checkout.mkdir(parents=True)
     _do("mount", "--bind", str(held), str(checkout))
     # Where the command began is the folder underneath; it goes on from the checkout.
     os.chdir(checkout)
+
+
+def _overlay(below: Path, at: Path, name: str) -> None:
+    """Show a folder at a place, so that it can be changed and is left as it is."""
+    upper, work = LAB / f".{name}-upper", LAB / f".{name}-work"
+    for folder in (upper, work):
+        folder.mkdir(mode=0o755)
+    _do("mount", "-t", "overlay", "-o", f"lowerdir={below},upperdir={upper},workdir={work}", "overlay", str(at))
 
 
 def _do(*command: str) -> None:

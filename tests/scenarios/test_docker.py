@@ -81,6 +81,18 @@ def test_a_job_that_did_its_work_and_ended_is_no_finding(site: Fleet, engine: En
     assert [item for item in found if item["name"] == "nightly"] == []
 
 
+@pytest.mark.covers("chk:DOCKER-EXIT-CLASS")
+def test_a_container_that_was_stopped_by_hand_is_a_warning(site: Fleet, engine: Engine) -> None:
+    always = {"Name": "unless-stopped"}
+    with images.run_container(engine, "by-hand", SLEEP, init=True, restart_policy=always) as container:
+        container.stop(timeout=2)
+        found = site.findings("--include", "DOCKER-EXIT-CLASS")
+
+    stopped = next(item for item in found if item["name"] == "by-hand")
+    assert stopped["status"] == "warn"
+    assert "will not come back by itself" in stopped["summary"]
+
+
 @pytest.mark.covers("chk:DOCKER-RESTART-LOOP")
 def test_a_container_that_restarts_over_and_over_is_named_from_the_samples(
     site: Fleet, engine: Engine, evidence: Evidence

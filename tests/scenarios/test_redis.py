@@ -1,14 +1,19 @@
 """Faults made in a real Redis, found by a real agent over mutual TLS."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import redis as library
 
+from agent.config import Config, RedisLogin
+from agent.probes import redis as probe
+from fleetmedic.v1.snapshot_pb2 import Target
 from tests.coverage import Evidence
 from tests.lab import child, redis
 from tests.lab.agents import Fleet
+from tests.lab.authority import Authority
 from tests.lab.redis import Redis
 from tests.lab.waiting import until
 
@@ -116,6 +121,61 @@ def test_each_way_of_refusing_has_its_own_name(
     up = next(item for item in found if item["name"] == "127.0.0.1:6392")
     assert up["status"] == "crit"
     assert said in up["summary"]
+
+
+@pytest.mark.covers("chk:REDIS-UP")
+@pytest.mark.parametrize(
+    ("clients", "protocols", "status", "said"),
+    [
+        ("no", "TLSv1.2 TLSv1.3", "ok", "PING in"),
+        ("yes", "TLSv1.3", "skipped", "wants a client certificate"),
+        ("yes", "TLSv1.2", "skipped", "wants a client certificate"),
+    ],
+)
+def test_a_port_that_speaks_tls_is_spoken_to_in_tls(
+    site: Fleet, folder: Path, authority: Authority, clients: str, protocols: str, status: str, said: str
+) -> None:
+    files = authority.issue("cache.lab", dns=["cache.lab"]).write(folder)
+    settings = {
+        "tls-port": "6396",
+        "tls-cert-file": str(files.certificate),
+        "tls-key-file": str(files.key),
+        "tls-ca-cert-file": str(files.root),
+        "tls-auth-clients": clients,
+        "tls-protocols": f'"{protocols}"',
+    }
+    # Of two ports the agent dials the lower.
+    with redis.run(folder, port=6397, settings=settings):
+        found = [item for item in site.findings("--include", "REDIS-*") if item["name"] == "127.0.0.1:6396"]
+
+    assert {item["status"] for item in found} == {status}
+    assert said in next(item for item in found if item["id"] == "REDIS-UP")["summary"]
+
+
+@pytest.mark.covers("chk:REDIS-UP")
+def test_a_redis_that_is_named_as_tls_gets_no_password_in_plain_text(folder: Path, authority: Authority) -> None:
+    files = authority.issue("cache.lab", dns=["cache.lab"]).write(folder)
+    password = folder / "password"
+    password.write_text("sesame\n")
+    settings = {
+        "tls-port": "6398",
+        "tls-cert-file": str(files.certificate),
+        "tls-key-file": str(files.key),
+        "tls-auth-clients": "no",
+        "requirepass": "sesame",
+    }
+    login = RedisLogin("cache", "127.0.0.1", 6398, "", "", password, "agent.toml:1", tls=True)
+    config = Config(None, "h", folder, folder, redis=(login,))
+    target = Target(probe="redis", host="127.0.0.1", port=6398)
+    with redis.run(folder / "redis", port=6399, settings=settings):
+        seen = probe.collect(target, config).redis
+        elsewhere = Target(probe="redis", host="127.0.0.1", port=6399)
+        plain = probe.collect(elsewhere, replace(config, redis=(replace(login, port=6399),))).redis
+
+    assert (seen.error_class, seen.tls) == ("", True)
+    assert seen.version
+    assert plain.tls, "one that does not speak TLS is not tried without"
+    assert plain.error_class
 
 
 def _all_clients(clients: "list[library.Redis]") -> None:

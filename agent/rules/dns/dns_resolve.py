@@ -1,5 +1,6 @@
 """Names resolve, by the system and by each of its name servers, within half a second."""
 
+import shlex
 from collections.abc import Iterator
 
 from agent.rule import Level, Limit, Limits, Seen, age, finding, metric, seconds, table
@@ -9,6 +10,7 @@ from fleetmedic.v1.snapshot_pb2 import DnsAnswer, Snapshot
 NEEDS = ("dns",)
 UNANSWERED = STATUS_ERROR
 SLOW = Limit("slow_seconds", 0.5, "seconds", "own")
+NO_NAME = frozenset({"NXDOMAIN", "not a name"})
 NEXT_NAME = "no server knows the name: is it spelt right, was its record deleted, does the search domain fit?"
 NEXT_SERVER = "the name servers fail: look at the resolver and the network to it before you look at the service"
 
@@ -26,14 +28,14 @@ def _judged(snapshot: Snapshot, slow: Limit) -> Finding:
         (item.server, item.code, " ".join(item.addresses), age(seconds(item.took)))
         for item in (dns.system, *dns.servers)
     ]
-    unknown = dns.system.code == "NXDOMAIN" or any(item.code == "NXDOMAIN" for item in dns.servers)
+    unknown = any(item.code in NO_NAME for item in (dns.system, *dns.servers))
     return finding(
         status,
         snapshot.target,
         f"{dns.name}: {said}",
         metrics=[metric("seconds", took, "seconds", slow)],
         table=table(("server", "code", "addresses", "took"), rows),
-        equal_command=f"getent hosts {dns.name}; nslookup {dns.name}",
+        equal_command=f"getent hosts {shlex.quote(dns.name)}; nslookup {shlex.quote(dns.name)}",
         next_step=NEXT_NAME if unknown else NEXT_SERVER,
     )
 

@@ -3,6 +3,7 @@
 A hung engine takes no orders though its containers may run on. Restarting it stops them all unless live-restore is on.
 """
 
+import shlex
 from collections.abc import Iterator
 
 from agent.rule import Limits, Seen, finding, metric, seconds
@@ -25,15 +26,16 @@ def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
 
 def _judged(snapshot: Snapshot) -> Finding:
     docker = snapshot.docker
-    command = f"docker -H unix://{snapshot.target.socket} info"
+    command = f"docker -H {shlex.quote(f'unix://{snapshot.target.socket}')} info"
     if docker.error_class:
         summary = f"the engine gives no answer ({docker.error_class}): {docker.error_text}"
         return finding(STATUS_CRIT, snapshot.target, summary, equal_command=command, next_step=NEXT)
     took = seconds(docker.ping)
-    running = sum(item.state == "running" for item in docker.containers)
+    everybody = (*docker.containers, *docker.listed)
+    running = sum(item.state == "running" for item in everybody)
     summary = (
         f"answers in {1000 * took:.0f} ms, version {docker.version}, cgroup v{docker.cgroup_version}, "
-        f"{running} of {len(docker.containers)} containers running"
+        f"{running} of {len(everybody)} containers running"
     )
     measured = [metric("ping_seconds", took, "seconds")]
     return finding(STATUS_OK, snapshot.target, summary, metrics=measured, equal_command=command)

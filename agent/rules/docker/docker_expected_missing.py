@@ -31,7 +31,8 @@ def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
 
 
 def _missing(snapshot: Snapshot, name: str) -> Finding | None:
-    found = [item for item in snapshot.docker.containers if is_called(item, (name,))]
+    everybody = (*snapshot.docker.containers, *snapshot.docker.listed)
+    found = [item for item in everybody if is_called(item, (name,))]
     if any(item.state == "running" for item in found):
         return None
     state = f"is {found[0].state}" if found else "does not exist"

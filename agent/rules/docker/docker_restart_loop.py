@@ -4,6 +4,7 @@ Restarts are counted against the sampler's counts of the last five minutes; a ma
 back to 0, and counts from there.
 """
 
+import shlex
 from collections.abc import Iterator
 
 from agent.rule import Level, Limit, Limits, Seen, age, finding, graded, metric, timestamp
@@ -60,6 +61,6 @@ def _judged(snapshot: Snapshot, container: Container, now: float, limits: Limits
         name=container.name,
         service=service(container),
         metrics=[metric("restarts", count, "count", limit)],
-        equal_command=COMMAND.replace("NAME", container.name),
-        next_step=NEXT.replace("NAME", container.name),
+        equal_command=COMMAND.replace("NAME", shlex.quote(container.name)),
+        next_step=NEXT.replace("NAME", shlex.quote(container.name)),
     )

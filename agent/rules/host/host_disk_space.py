@@ -3,6 +3,7 @@
 Counted is what an ordinary user can still write; what the filesystem keeps for root is said beside it.
 """
 
+import shlex
 from collections.abc import Iterator
 
 from agent.rule import Level, Limit, Limits, Seen, finding, graded, metric, size
@@ -47,6 +48,6 @@ def _judged(snapshot: Snapshot, limits: Limits) -> Finding:
         snapshot.target,
         summary,
         metrics=[metric("free_share", share, "ratio", limit), metric("free", room.available_bytes, "bytes")],
-        equal_command=f"df -h {snapshot.target.name}",
+        equal_command=f"df -h {shlex.quote(snapshot.target.name)}",
         next_step=NEXT,
     )

@@ -1,9 +1,11 @@
 """Health URLs answer with success within a second.
 
 The phases tell where the time went or where it failed: resolve, connect, tls, processing, transfer. Sub-checks that a
-JSON body names are named, so that "503" becomes "database: timeout".
+JSON body names are named, so that "503" becomes "database: timeout"; one that plainly fails behind a 200 is a warning.
 """
 
+import re
+import shlex
 from collections.abc import Iterator
 
 from agent.rule import Level, Limit, Limits, Seen, age, finding, metric, seconds, table
@@ -18,6 +20,17 @@ NEXT_SAID = "look at what the sub-check names first: fleetmedic check {host} --s
 NEXT_SLOW = "fleetmedic check {host} --include 'PG-*' --include 'REDIS-*' --include 'HOST-*' --show all"
 
 GOOD_WORDS = frozenset({"ok", "up", "healthy", "pass", "passing", "true", "alive", "ready", "connected"})
+# Whole words at the beginning, so that "no errors", "error_rate" and a sentence about failures are none.
+FAILING = re.compile(
+    r"(?:(?:connection|request|read|connect) )?"
+    r"(?:fail(?:s|ed|ing|ure)?|error|down|unhealthy|time(?:d )?-?out|unavailable|unreachable|refused|degraded|"
+    r"disconnected|dead|out[ _]of[ _]service|not[ _](?:ok|ready|connected|healthy|reachable|available))"
+    r"(?:$|[:;,.(]| (?:after|to|while|in|at|from|by|connecting)\b)"
+)
+# What such a word says nothing of health under.
+NOT_CHECKS = frozenset(
+    {"version", "release", "service", "name", "time", "timestamp", "level", "log_level", "loglevel", "logging", "mode"}
+)
 PHASES = ("resolve", "connect", "tls", "processing", "transfer")
 
 
@@ -38,7 +51,7 @@ def _judged(snapshot: Snapshot, slow: Limit) -> Finding:
         said,
         metrics=[metric("seconds", took, "seconds", slow), metric("status", http.status, "code")],
         table=table(("phase", "took"), rows),
-        equal_command=f"curl -sS -i {snapshot.target.name}",
+        equal_command=f"curl -sS -i {shlex.quote(snapshot.target.name)}",
         next_step=step,
     )
 
@@ -56,6 +69,10 @@ def _said(http: HttpSnapshot, took: float, slow: Limit) -> tuple[Level, str, str
             f"{http.status} {http.reason_phrase}{elsewhere}{detail}",
             NEXT_SAID if failing else NEXT_DOWN,
         )
+    wrong = [f"{name}: {http.checks[name]}" for name in sorted(http.checks) if _fails(name, http.checks[name])]
+    if wrong:
+        said = f'{http.status} in {1000 * took:.0f} ms, and yet: "{"; ".join(wrong)}"{elsewhere}'
+        return STATUS_WARN, said, NEXT_SAID
     if took > slow.value:
         slowest = max(PHASES, key=lambda phase: seconds(getattr(http, phase)))
         return (
@@ -67,4 +84,9 @@ def _said(http: HttpSnapshot, took: float, slow: Limit) -> tuple[Level, str, str
 
 
 def _good(name: str, said: str) -> bool:
-    return said.lower() in GOOD_WORDS or name.lower() in ("version", "release", "service", "name", "time", "timestamp")
+    return said.lower() in GOOD_WORDS or name.lower() in NOT_CHECKS
+
+
+def _fails(name: str, said: str) -> bool:
+    """Only what is plainly a failure: many a good body has words in it that no list of good ones holds."""
+    return name.lower() not in NOT_CHECKS and FAILING.match(said.strip().lower()) is not None

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
-from agent.rule import age
-from fleetmedic.v1.snapshot_pb2 import PostgresConnections, PostgresOwner, PostgresSession, PostgresSnapshot
+from agent.rule import age, errored, skipped
+from fleetmedic.v1.finding_pb2 import Finding
+from fleetmedic.v1.snapshot_pb2 import PostgresConnections, PostgresOwner, PostgresSession, PostgresSnapshot, Snapshot
 
 OWNER_COLUMNS = ("user", "database", "application", "client", "state", "count")
 
@@ -27,6 +28,23 @@ def session_name(session: PostgresSession) -> str:
         f"session {session.pid} ({session.user}@{session.database} from {session.client}{application}; "
         f"{session.state} for {age(session.state_seconds)})"
     )
+
+
+def unread(snapshot: Snapshot) -> Finding | None:
+    """An error where the login worked and our own queries failed: of what they ask nothing is known."""
+    login = snapshot.postgres.login
+    if not login.read_error_class or login.error_class:
+        return None
+    return errored(snapshot.target, f"the agent's queries fail ({login.read_error_class}): {login.read_error_text}")
+
+
+def unjudged(snapshot: Snapshot) -> Finding | None:
+    """What to say of sessions that can't be judged from this snapshot; None where they can."""
+    failed = unread(snapshot)
+    if failed is not None:
+        return failed
+    blind = blindness(snapshot.postgres)
+    return skipped(snapshot.target, blind) if blind else None
 
 
 def blindness(seen: PostgresSnapshot) -> str:

@@ -7,7 +7,7 @@ A server that fills up is mostly one application that leaks, or too many workers
 from collections.abc import Iterator
 
 from agent.rule import Limit, Limits, Seen, finding, graded, metric, skipped, table
-from agent.rules.postgres import OWNER_COLUMNS, ordinary_slots, owner_rows
+from agent.rules.postgres import OWNER_COLUMNS, ordinary_slots, owner_rows, unread
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_OK, Finding
 from fleetmedic.v1.snapshot_pb2 import POSTGRES_RUNG_PROCESS_TITLES, Snapshot
 
@@ -29,7 +29,7 @@ def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
         elif postgres.login.rung == POSTGRES_RUNG_PROCESS_TITLES and postgres.login.error_class == "53300":
             yield _titled(snapshot)
         else:
-            yield skipped(snapshot.target, f"needs a login: {postgres.login.error_text}")
+            yield unread(snapshot) or skipped(snapshot.target, f"needs a login: {postgres.login.error_text}")
 
 
 def _counted(snapshot: Snapshot, limits: Limits) -> Finding:

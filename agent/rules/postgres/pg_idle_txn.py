@@ -7,8 +7,8 @@ D7).
 
 from collections.abc import Iterator
 
-from agent.rule import Limit, Limits, Seen, age, finding, graded, metric, skipped, table
-from agent.rules.postgres import blindness, session_name
+from agent.rule import Limit, Limits, Seen, age, finding, graded, metric, table
+from agent.rules.postgres import session_name, unjudged
 from fleetmedic.v1.finding_pb2 import Finding
 from fleetmedic.v1.snapshot_pb2 import Snapshot
 
@@ -22,8 +22,7 @@ COMMAND = "psql -c \"SELECT * FROM pg_stat_activity WHERE state LIKE 'idle in tr
 
 def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
     for snapshot in seen.of("postgres"):
-        blind = blindness(snapshot.postgres)
-        yield skipped(snapshot.target, blind) if blind else _judged(snapshot, limits)
+        yield unjudged(snapshot) or _judged(snapshot, limits)
 
 
 def _judged(snapshot: Snapshot, limits: Limits) -> Finding:

@@ -9,8 +9,8 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.rule import Level, Limit, Limits, Seen, age, finding, graded, metric, skipped, table, worst
-from agent.rules.postgres import blindness, session_name
+from agent.rule import Level, Limit, Limits, Seen, age, finding, graded, metric, table, worst
+from agent.rules.postgres import session_name, unjudged
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_OK, Finding, Table
 from fleetmedic.v1.snapshot_pb2 import PostgresLockEdge, PostgresSession, Snapshot
 
@@ -70,9 +70,8 @@ def _root(pid: int, victims_of: Mapping[int, list[int]], waits: Mapping[int, Pos
 
 def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
     for snapshot in seen.of("postgres"):
-        blind = blindness(snapshot.postgres)
-        if blind:
-            yield skipped(snapshot.target, blind)
+        if blind := unjudged(snapshot):
+            yield blind
             continue
         found = roots(snapshot.postgres.lock_edges)
         judged = [(_status(root, limits), root) for root in found]

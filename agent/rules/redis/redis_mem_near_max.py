@@ -1,13 +1,14 @@
-"""Redis uses less than 80 % of its maxmemory.
+"""Redis uses less than 80 % of its maxmemory, unless it is a cache that may evict any key.
 
-Near the limit it begins to evict keys or, with noeviction, to refuse writes; the database behind a cache feels both.
+At the limit it refuses writes: at once with noeviction, with a volatile policy once no key with an expiry is left. A
+cache with an allkeys policy is meant to be full: that is told, and is not bad.
 """
 
 from collections.abc import Iterator
 
 from agent.rule import Limit, Limits, Seen, finding, graded, metric, size, skipped
 from agent.rules.redis import blindness, used_share
-from fleetmedic.v1.finding_pb2 import STATUS_OK, Finding
+from fleetmedic.v1.finding_pb2 import STATUS_INFO, STATUS_OK, Finding
 from fleetmedic.v1.snapshot_pb2 import Snapshot
 
 NEEDS = ("redis",)
@@ -31,12 +32,16 @@ def _judged(snapshot: Snapshot, limits: Limits) -> Finding:
         summary = f"{size(redis.used_memory)} used, no maxmemory set"
         return finding(STATUS_OK, snapshot.target, summary, equal_command=COMMAND)
     status, limit = graded(share, limits.of(WARN), limits.of(CRIT))
+    cache = redis.maxmemory_policy.startswith("allkeys-")
+    if cache and status != STATUS_OK:
+        status = STATUS_INFO
+    note = ": it evicts, which is how a cache works" if status == STATUS_INFO else ""
     return finding(
         status,
         snapshot.target,
         f"{size(redis.used_memory)} of {size(redis.maxmemory)} used ({share:.0%}, limit {limit.value:.0%}), "
-        f"policy {redis.maxmemory_policy}",
+        f"policy {redis.maxmemory_policy}{note}",
         metrics=[metric("used_share", share, "ratio", limit), metric("used_memory", redis.used_memory, "bytes")],
         equal_command=COMMAND,
-        next_step=NEXT,
+        next_step="" if cache else NEXT,
     )

@@ -15,6 +15,7 @@ NEEDS = ("redis",)
 FULL = Limit("crit_share", 0.95, "ratio", "own")
 NEXT = "raise maxmemory if the host has room (CONFIG SET maxmemory), or free keys that may go; never FLUSHALL"
 
+REPLICA = frozenset({"slave", "replica"})
 COMMAND = "redis-cli INFO memory; redis-cli INFO errorstats"
 
 
@@ -30,6 +31,9 @@ def _judged(snapshot: Snapshot, full: Limit) -> Finding:
     if redis.maxmemory_policy != "noeviction" or share is None:
         why = "no maxmemory set" if share is None else f"policy {redis.maxmemory_policy} evicts"
         return finding(STATUS_OK, snapshot.target, why, equal_command=COMMAND)
+    if redis.role in REPLICA:
+        why = "a replica: it takes no client's writes, and heeds no maxmemory unless replica-ignore-maxmemory is no"
+        return finding(STATUS_OK, snapshot.target, why, equal_command="redis-cli INFO replication")
     refused = refused_writes(snapshot)
     status = STATUS_CRIT if share >= full.value or refused else STATUS_OK
     summary = (

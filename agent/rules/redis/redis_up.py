@@ -4,16 +4,18 @@ A refusal has a class of its own: full of clients, loading, a script that runs t
 then even PING fails), no password, a wrong one, nobody listening, silence.
 """
 
+import shlex
 from collections.abc import Iterator
 
 from agent.rule import Limit, Limits, Seen, finding, metric, seconds
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_OK, STATUS_SKIPPED, STATUS_WARN, Finding
-from fleetmedic.v1.snapshot_pb2 import Snapshot
+from fleetmedic.v1.snapshot_pb2 import RedisSnapshot, Snapshot
 
 NEEDS = ("redis",)
 UNANSWERED = STATUS_CRIT
 SLOW = Limit("slow_seconds", 0.1, "seconds", "own")
 NEXT_ACL = "run the ACL shown, or set user and password_file under [[redis]] in agent.toml"
+NEXT_CERTIFICATE = "let the agent in without one: tls-auth-clients optional, or a plain port on 127.0.0.1"
 NEXT_DOWN = "look at its log and whether its container or unit runs: docker ps -a; systemctl status redis-server"
 NEXT_WAIT = "wait until it has loaded its data; do not restart it again"
 NEXT_DISK = "free its disk or mend its folder, then BGSAVE, and look at rdb_last_bgsave_status again"
@@ -31,8 +33,9 @@ MEANING = {
     "timeout": "takes the connection and gives no answer (timeout)",
     "refused": "nobody listens there (refused)",
     "cut": "cut the connection off",
+    "client-certificate": "speaks TLS and wants a client certificate",
 }
-OUR_LOGIN = frozenset({"NOAUTH", "WRONGPASS", "NOPERM"})
+OUR_LOGIN = frozenset({"NOAUTH", "WRONGPASS", "NOPERM", "client-certificate"})
 
 
 def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
@@ -68,11 +71,19 @@ def _refused(snapshot: Snapshot) -> Finding:
         next_step=_next(redis.error_class),
     )
     if ours:
-        made.reason = f"needs a login: {redis.error_text}"
+        made.reason = _reason(redis)
     return made
 
 
+def _reason(redis: RedisSnapshot) -> str:
+    if redis.error_class == "client-certificate":
+        return MEANING[redis.error_class]
+    return f"needs a login: {redis.error_text}"
+
+
 def _next(error_class: str) -> str:
+    if error_class == "client-certificate":
+        return NEXT_CERTIFICATE
     if error_class in OUR_LOGIN:
         return NEXT_ACL
     return {"LOADING": NEXT_WAIT, "MISCONF": NEXT_DISK}.get(error_class, NEXT_DOWN)
@@ -80,6 +91,7 @@ def _next(error_class: str) -> str:
 
 def _command(snapshot: Snapshot) -> str:
     target = snapshot.target
-    return (
-        f"redis-cli -s {target.socket} PING" if target.socket else f"redis-cli -h {target.host} -p {target.port} PING"
-    )
+    if target.socket:
+        return f"redis-cli -s {shlex.quote(target.socket)} PING"
+    secured = "--tls --insecure " if snapshot.redis.tls else ""
+    return f"redis-cli {secured}-h {shlex.quote(target.host)} -p {target.port} PING"

@@ -5,9 +5,10 @@ tenth: both must hold, so that certificates of 6 or 47 days are judged by their 
 critical whatever its life was.
 """
 
+import shlex
 from collections.abc import Iterator
 
-from agent.rule import Level, Limit, Limits, Seen, age, finding, metric, table, timestamp
+from agent.rule import Level, Limit, Limits, Seen, age, finding, metric, skipped, table, timestamp
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_OK, STATUS_WARN, Finding
 from fleetmedic.v1.snapshot_pb2 import Certificate, Snapshot
 
@@ -20,6 +21,10 @@ CRIT_LIFE = Limit("crit_life_left", 0.10, "ratio", "own")
 NEXT = "renew it, install the whole chain, reload the server, and look again: the served one counts, not the file"
 
 DAY = 86400.0
+NOT_FOR_US = {
+    "wrong version number": "found by its port, and speaks no TLS",
+    "unrecognized name": "found by its port, and serves no certificate to one who does not name a site of it",
+}
 
 
 def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
@@ -30,6 +35,11 @@ def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
 def _unread(snapshot: Snapshot) -> Finding:
     """Why a service does not answer is HTTP-HEALTH's to say; here it means only: not looked."""
     tls = snapshot.tls
+    if snapshot.target.origin == "discovered" and tls.error_class == "tls":
+        # Taken for TLS by its port alone, which says nothing of what it serves, and to whom.
+        for said, meaning in NOT_FOR_US.items():
+            if said in tls.error_text:
+                return skipped(snapshot.target, f"{meaning} ({tls.error_text})")
     made = finding(STATUS_ERROR, snapshot.target, f"no certificate to see ({tls.error_class}): {tls.error_text}")
     made.reason = f"{tls.error_class}: {tls.error_text}"
     return made
@@ -56,12 +66,13 @@ def _judged(snapshot: Snapshot, now: float, limits: Limits) -> Finding:
     which = "" if certificate is chain[0] else " in its chain"
     rows = [(item.subject, item.issuer, item.not_after.ToJsonString(), item.serial) for item in chain]
     target = snapshot.target
+    host, place = shlex.quote(target.host), shlex.quote(f"{target.host}:{target.port}")
     return finding(
         status,
         target,
         f"certificate{which} {certificate.subject or certificate.serial} {said} (limit {limit.value:.0f}d)",
         metrics=[metric("days_left", left / DAY, "days", limit)],
         table=table(("subject", "issuer", "not after", "serial"), rows),
-        equal_command=f"openssl s_client -connect {target.host}:{target.port} -servername {target.host} -showcerts",
+        equal_command=f"openssl s_client -connect {place} -servername {host} -showcerts",
         next_step=NEXT,
     )

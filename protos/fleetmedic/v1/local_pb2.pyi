@@ -30,6 +30,7 @@ class _RefusalKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefusalKi
     REFUSAL_KIND_INTERNAL: _RefusalKind.ValueType  # 3
     REFUSAL_KIND_NOT_FOUND: _RefusalKind.ValueType  # 4
     """What was asked for is not on this host."""
+    REFUSAL_KIND_BUSY: _RefusalKind.ValueType  # 5
 
 class RefusalKind(_RefusalKind, metaclass=_RefusalKindEnumTypeWrapper): ...
 
@@ -39,6 +40,7 @@ REFUSAL_KIND_NOT_PERMITTED: RefusalKind.ValueType  # 2
 REFUSAL_KIND_INTERNAL: RefusalKind.ValueType  # 3
 REFUSAL_KIND_NOT_FOUND: RefusalKind.ValueType  # 4
 """What was asked for is not on this host."""
+REFUSAL_KIND_BUSY: RefusalKind.ValueType  # 5
 Global___RefusalKind: _TypeAlias = RefusalKind  # noqa: Y015
 
 @_typing.final

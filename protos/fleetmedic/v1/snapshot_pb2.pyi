@@ -37,6 +37,10 @@ class _FailureKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FailureKi
     """Needs a right this agent does not have."""
     FAILURE_KIND_NOT_LOOKED: _FailureKind.ValueType  # 5
     """Told not to: nothing of the kind here, or not allowed."""
+    FAILURE_KIND_OUT_OF_TIME: _FailureKind.ValueType  # 6
+    """The check's own time was over first: it says nothing of the target."""
+    FAILURE_KIND_GONE: _FailureKind.ValueType  # 7
+    """It was here, and is not any more."""
 
 class FailureKind(_FailureKind, metaclass=_FailureKindEnumTypeWrapper): ...
 
@@ -50,6 +54,10 @@ FAILURE_KIND_NEEDS_RIGHT: FailureKind.ValueType  # 4
 """Needs a right this agent does not have."""
 FAILURE_KIND_NOT_LOOKED: FailureKind.ValueType  # 5
 """Told not to: nothing of the kind here, or not allowed."""
+FAILURE_KIND_OUT_OF_TIME: FailureKind.ValueType  # 6
+"""The check's own time was over first: it says nothing of the target."""
+FAILURE_KIND_GONE: FailureKind.ValueType  # 7
+"""It was here, and is not any more."""
 Global___FailureKind: _TypeAlias = FailureKind  # noqa: Y015
 
 class _PostgresRung:
@@ -358,6 +366,8 @@ class PostgresLogin(_message.Message):
     SELECT_ONE_FIELD_NUMBER: _builtins.int
     GRANTS_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    READ_ERROR_CLASS_FIELD_NUMBER: _builtins.int
+    READ_ERROR_TEXT_FIELD_NUMBER: _builtins.int
     rung: Global___PostgresRung.ValueType
     error_class: _builtins.str
     """A class of checks.md: 53300, 28P01, refused, timeout and so on; empty when the login worked."""
@@ -365,6 +375,9 @@ class PostgresLogin(_message.Message):
     grants: _builtins.str
     """What to run so that the agent may look."""
     role: _builtins.str
+    read_error_class: _builtins.str
+    """The login worked and the agent's own queries did not: their class, as above, and their text."""
+    read_error_text: _builtins.str
     @_builtins.property
     def select_one(self) -> _duration_pb2.Duration: ...
     def __init__(
@@ -376,10 +389,12 @@ class PostgresLogin(_message.Message):
         select_one: _duration_pb2.Duration | None = ...,
         grants: _builtins.str = ...,
         role: _builtins.str = ...,
+        read_error_class: _builtins.str = ...,
+        read_error_text: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["select_one", b"select_one"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_class", b"error_class", "error_text", b"error_text", "grants", b"grants", "role", b"role", "rung", b"rung", "select_one", b"select_one"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_class", b"error_class", "error_text", b"error_text", "grants", b"grants", "read_error_class", b"read_error_class", "read_error_text", b"read_error_text", "role", b"role", "rung", b"rung", "select_one", b"select_one"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -579,6 +594,7 @@ class RedisSnapshot(_message.Message):
     OOM_ERRORS_FIELD_NUMBER: _builtins.int
     REJECTED_CALLS_FIELD_NUMBER: _builtins.int
     CONNECTED_CLIENTS_FIELD_NUMBER: _builtins.int
+    TLS_FIELD_NUMBER: _builtins.int
     error_class: _builtins.str
     """refused, timeout, NOAUTH, WRONGPASS, LOADING, BUSY, MISCONF and so on; empty when PING answered."""
     error_text: _builtins.str
@@ -593,6 +609,8 @@ class RedisSnapshot(_message.Message):
     oom_errors: _builtins.int
     rejected_calls: _builtins.int
     connected_clients: _builtins.int
+    tls: _builtins.bool
+    """Spoken to over TLS."""
     @_builtins.property
     def ping(self) -> _duration_pb2.Duration: ...
     def __init__(
@@ -612,10 +630,11 @@ class RedisSnapshot(_message.Message):
         oom_errors: _builtins.int = ...,
         rejected_calls: _builtins.int = ...,
         connected_clients: _builtins.int = ...,
+        tls: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ping", b"ping"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl", "connected_clients", b"connected_clients", "error_class", b"error_class", "error_text", b"error_text", "maxmemory", b"maxmemory", "maxmemory_policy", b"maxmemory_policy", "not_counted_for_evict", b"not_counted_for_evict", "oom_errors", b"oom_errors", "ping", b"ping", "rejected_calls", b"rejected_calls", "role", b"role", "server_name", b"server_name", "used_memory", b"used_memory", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl", "connected_clients", b"connected_clients", "error_class", b"error_class", "error_text", b"error_text", "maxmemory", b"maxmemory", "maxmemory_policy", b"maxmemory_policy", "not_counted_for_evict", b"not_counted_for_evict", "oom_errors", b"oom_errors", "ping", b"ping", "rejected_calls", b"rejected_calls", "role", b"role", "server_name", b"server_name", "tls", b"tls", "used_memory", b"used_memory", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -634,6 +653,7 @@ class DockerSnapshot(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     CONTAINERS_FIELD_NUMBER: _builtins.int
     EXPECTED_FIELD_NUMBER: _builtins.int
+    LISTED_FIELD_NUMBER: _builtins.int
     error_class: _builtins.str
     error_text: _builtins.str
     version: _builtins.str
@@ -649,6 +669,10 @@ class DockerSnapshot(_message.Message):
     def expected(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names that must run on this host."""
 
+    @_builtins.property
+    def listed(self) -> _containers.RepeatedCompositeFieldContainer[Global___Container]:
+        """Beyond those that were inspected: name, image, state, exit code and compose service alone."""
+
     def __init__(
         self,
         *,
@@ -661,10 +685,11 @@ class DockerSnapshot(_message.Message):
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         containers: _abc.Iterable[Global___Container] | None = ...,
         expected: _abc.Iterable[_builtins.str] | None = ...,
+        listed: _abc.Iterable[Global___Container] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ping", b"ping"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cgroup_version", b"cgroup_version", "containers", b"containers", "error_class", b"error_class", "error_text", b"error_text", "expected", b"expected", "live_restore", b"live_restore", "ping", b"ping", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cgroup_version", b"cgroup_version", "containers", b"containers", "error_class", b"error_class", "error_text", b"error_text", "expected", b"expected", "listed", b"listed", "live_restore", b"live_restore", "ping", b"ping", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

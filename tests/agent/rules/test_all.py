@@ -1,6 +1,7 @@
 """What holds for every rule: it looks before it says ok, has a subject, and every limit of it has an owner."""
 
 import math
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from agent.config import Config
 from agent.registry import owner
 from fleetmedic.v1.agent_pb2 import CheckRequest, Identity, Limit
 from fleetmedic.v1.finding_pb2 import STATUS_OK, Status
-from fleetmedic.v1.snapshot_pb2 import Snapshot
+from fleetmedic.v1.snapshot_pb2 import Snapshot, Target
 from tests.agent.rules import judged
 from tests.agent.rules.judged import RULES, judge, statuses
 
@@ -92,6 +93,45 @@ def test_every_probe_has_one_rule_that_speaks_for_a_target_without_an_answer(pro
 def test_statuses_grow_worse_with_their_number_so_that_the_worst_can_be_taken() -> None:
     order = ["OK", "INFO", "WARN", "CRIT"]
     assert order == sorted(order, key=lambda name: Status.Value(f"STATUS_{name}"))
+
+
+HOSTILE = "/tmp/a;id $(id) `id` 'x' \"y\" & | > z\n"
+
+
+def hostile(probe: str, error_class: str, socket: str) -> Snapshot:
+    """A target with a command in every name that a host, a container or a request can give it."""
+    target = Target(probe=probe, service=HOSTILE, name=HOSTILE, host=HOSTILE, port=1, url=HOSTILE, socket=socket)
+    made = blind(probe, error_class)
+    made.target.CopyFrom(target)
+    if probe == "postgres" and not error_class:
+        made.postgres.connections.max_connections = 9
+    elif probe == "redis" and not error_class:
+        made.redis.version = "7"
+    elif probe == "docker":
+        for state in ("exited", "restarting"):
+            made.docker.containers.add(name=HOSTILE, id=HOSTILE, state=state, exit_code=1, restart_policy="always")
+        made.docker.expected.append(HOSTILE)
+    elif probe == "dns":
+        made.dns.name = HOSTILE
+    elif probe == "tls" and not error_class:
+        made.tls.chain.append(judged.certificate(90, 3, HOSTILE))
+    elif probe == "filesystem":
+        made.filesystem.size_bytes = 1
+    elif probe == "memory":
+        made.memory.total_bytes = 1
+    return made
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+@pytest.mark.parametrize("error_class", ["refused", ""])
+@pytest.mark.parametrize("socket", [HOSTILE, ""])
+def test_a_command_to_copy_holds_what_a_host_names_as_one_word(rule: str, error_class: str, socket: str) -> None:
+    found = judge(rule, *(hostile(probe, error_class, socket) for probe in RULES[rule].needs))
+    for item in found:
+        words = shlex.split(item.equal_command)
+        assert all(HOSTILE in word for word in words if ";id" in word), item.equal_command
+        assert ";id" not in item.next.replace(shlex.quote(HOSTILE), ""), item.next
+    assert found or (rule.startswith("DOCKER-") and error_class)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

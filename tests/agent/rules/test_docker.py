@@ -29,9 +29,41 @@ EXITS = [
 @pytest.mark.parametrize(("code", "oom", "words"), EXITS)
 def test_every_exit_has_its_class(code: int, oom: bool, words: str) -> None:
     found = one("DOCKER-EXIT-CLASS", docker(container(state="exited", exit_code=code, oom_killed=oom)))
-    assert statuses([found]) == ["crit"]
+    by_hand = code in (0, 130, 137, 143) and not oom
+    assert statuses([found]) == ["warn" if by_hand else "crit"]
     assert words in found.summary
     assert found.subject.kind == "container"
+
+
+@pytest.mark.parametrize("policy", ["always", "unless-stopped", "on-failure"])
+@pytest.mark.parametrize("code", [130, 137, 143])
+def test_a_container_that_was_stopped_on_purpose_is_a_warning(policy: str, code: int) -> None:
+    found = one("DOCKER-EXIT-CLASS", docker(container(state="exited", exit_code=code, restart_policy=policy)))
+    assert statuses([found]) == ["warn"]
+    assert "stopped, and will not come back by itself" in found.summary
+    assert "docker start web" in found.next
+
+
+def test_a_container_that_was_stopped_is_critical_where_it_is_expected() -> None:
+    stopped = container(state="exited", exit_code=143)
+    assert status("DOCKER-EXIT-CLASS", docker(stopped, expected=["web"])) == "crit"
+
+
+def test_an_ending_that_is_no_stop_is_critical_whatever_its_code() -> None:
+    for fields in (
+        {"restart_policy": "on-failure", "max_retries": 3, "restart_count": 3},
+        {"error": "no such device"},
+        {"state": "dead"},
+    ):
+        ended = container(**({"state": "exited", "exit_code": 137} | fields))
+        assert status("DOCKER-EXIT-CLASS", docker(ended)) == "crit"
+
+
+def test_containers_that_were_only_listed_are_expected_and_counted_too() -> None:
+    listed = [container("late"), container("old", state="exited")]
+    assert status("DOCKER-EXPECTED-MISSING", docker(container(), listed=listed, expected=["late"])) == "ok"
+    assert "2 of 3 containers running" in one("DOCKER-DAEMON", docker(container(), listed=listed)).summary
+    assert "1 more have ended" in one("DOCKER-EXIT-CLASS", docker(container(), listed=listed)).summary
 
 
 def test_classes_of_memory_start_and_others_have_their_own_next_step() -> None:

@@ -88,6 +88,34 @@ def test_an_endpoint_without_a_certificate_is_an_error_with_its_reason() -> None
 
 
 @pytest.mark.parametrize(
+    ("said", "words"),
+    [("wrong version number", "speaks no TLS"), ("tlsv1 unrecognized name", "serves no certificate to one who")],
+)
+def test_a_port_that_only_looks_like_tls_is_skipped_and_one_that_is_named_is_an_error(said: str, words: str) -> None:
+    found = tls(error_class="tls", error_text=said)
+    assert status("TLS-EXPIRY", found) == "error"
+    found.target.origin = "agent.toml:3"
+    assert status("TLS-EXPIRY", found) == "error"
+    found.target.origin = "discovered"
+    assert status("TLS-EXPIRY", found) == "skipped"
+    assert words in one("TLS-EXPIRY", found).reason
+
+
+def test_a_discovered_port_that_fails_otherwise_is_still_an_error() -> None:
+    for error_class, text in (("timeout", "no handshake in 3 s"), ("tls", "unsupported protocol")):
+        found = tls(error_class=error_class, error_text=text)
+        found.target.origin = "discovered"
+        assert status("TLS-EXPIRY", found) == "error"
+
+
+def test_what_is_no_name_says_so_and_not_that_servers_fail() -> None:
+    found = one("DNS-RESOLVE", dns("not a name", "not a name"))
+    assert statuses([found]) == ["crit"]
+    assert "does not resolve: not a name" in found.summary
+    assert "spelt" in found.next
+
+
+@pytest.mark.parametrize(
     ("system", "servers", "seconds", "expected"),
     [
         ("NOERROR", ["NOERROR"], 0.5, "ok"),
@@ -137,6 +165,53 @@ def test_a_failing_sub_check_is_named_and_a_good_one_is_not() -> None:
     assert statuses([found]) == ["crit"]
     assert '"database: timeout"' in found.summary
     assert "cache" not in found.summary
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("database", "down"),
+        ("redis", "timeout"),
+        ("redis", "Timeout after 2 s"),
+        ("queue", "connection refused"),
+        ("queue", "error: no route to host"),
+        ("status", "degraded"),
+        ("db", "OUT_OF_SERVICE"),
+        ("db", "not connected"),
+        ("search", "failed to connect"),
+        ("search", "UNHEALTHY"),
+    ],
+)
+def test_a_sub_check_that_fails_behind_a_success_is_a_warning_that_names_it(name: str, said: str) -> None:
+    found = one("HTTP-HEALTH", http(200, checks={name: said, "cache": "ok"}))
+    assert statuses([found]) == ["warn"]
+    assert f'"{name}: {said}"' in found.summary
+    assert "cache" not in found.summary
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("version", "1.2.3"),
+        ("uptime", "3h2m"),
+        ("latency", "12ms"),
+        ("errors", "0"),
+        ("last_error", "none"),
+        ("log_level", "error"),
+        ("message", "no errors"),
+        ("message", "failures are reported to the desk"),
+        ("failover", "standby"),
+        ("maintenance", "False"),
+        ("region", "downtown"),
+        ("commit", "deadbeef"),
+        ("status", "serving"),
+        ("database", "PostgreSQL"),
+        ("downloads", "enabled"),
+        ("time", "2024-01-01T00:00:00Z"),
+    ],
+)
+def test_what_is_not_plainly_a_failure_behind_a_success_is_none(name: str, said: str) -> None:
+    assert status("HTTP-HEALTH", http(200, checks={name: said})) == "ok"
 
 
 def test_a_url_without_an_answer_says_in_which_phase_it_ended() -> None:

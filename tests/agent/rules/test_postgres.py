@@ -62,6 +62,19 @@ def test_a_refusal_of_our_own_login_is_skipped_with_the_grants_to_run(error_clas
     assert found.excerpt == "GRANT pg_monitor TO fleetmedic"
 
 
+def test_a_standby_that_takes_no_queries_is_told_and_is_not_down() -> None:
+    found = one("PG-UP", refused_postgres("standby", "the database system is not accepting connections"))
+    assert statuses([found]) == ["info"]
+    assert "a standby that takes no queries" in found.summary
+
+
+@pytest.mark.parametrize("rule", ["PG-UP", "PG-CONN-SATURATION", "PG-IDLE-TXN", "PG-LOCK-ROOT"])
+def test_a_login_whose_own_queries_fail_is_never_ok_and_says_why(rule: str) -> None:
+    found = one(rule, refused_postgres("", "", read_error_class="timeout", read_error_text="due to lock timeout"))
+    assert statuses([found]) == ["warn" if rule == "PG-UP" else "error"]
+    assert "due to lock timeout" in found.summary
+
+
 def test_a_server_that_let_only_its_superuser_in_is_full() -> None:
     assert status("PG-UP", postgres(used=97)) == "ok"
     found = one("PG-UP", postgres(used=98))

@@ -46,6 +46,43 @@ def test_memory_is_judged_by_its_share_of_maxmemory(used: int, expected: str) ->
     assert status("REDIS-MEM-NEAR-MAX", redis(used_memory=used, maxmemory=1000)) == expected
 
 
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("noeviction", "crit"),
+        ("volatile-lru", "crit"),
+        ("volatile-ttl", "crit"),
+        ("", "crit"),
+        ("allkeys-lru", "info"),
+        ("allkeys-lfu", "info"),
+        ("allkeys-random", "info"),
+    ],
+)
+def test_a_cache_that_may_evict_any_key_may_be_full(policy: str, expected: str) -> None:
+    found = one("REDIS-MEM-NEAR-MAX", redis(used_memory=999, maxmemory=1000, maxmemory_policy=policy))
+    assert statuses([found]) == [expected]
+    assert ("it evicts" in found.summary) == (expected == "info")
+    half_full = redis(used_memory=500, maxmemory=1000, maxmemory_policy=policy)
+    assert status("REDIS-MEM-NEAR-MAX", half_full) == "ok"
+
+
+@pytest.mark.parametrize("role", ["slave", "replica"])
+def test_a_replica_refuses_no_writes_for_want_of_memory(role: str) -> None:
+    full = redis(used_memory=999, maxmemory=1000, maxmemory_policy="noeviction", role=role)
+    found = one("REDIS-NOEVICTION-FULL", full)
+    assert statuses([found]) == ["ok"]
+    assert "replica-ignore-maxmemory" in found.summary
+    full.redis.role = "master"
+    assert status("REDIS-NOEVICTION-FULL", full) == "crit"
+
+
+def test_one_that_wants_a_client_certificate_is_skipped_and_not_down() -> None:
+    found = one("REDIS-UP", redis(error_class="client-certificate", error_text="alert", tls=True))
+    assert (statuses([found]), found.reason) == (["skipped"], "speaks TLS and wants a client certificate")
+    assert "--tls" in found.equal_command
+    assert "tls-auth-clients" in found.next
+
+
 def test_buffers_that_eviction_does_not_count_do_not_count_here() -> None:
     assert status("REDIS-MEM-NEAR-MAX", redis(used_memory=950, not_counted_for_evict=200, maxmemory=1000)) == "ok"
     assert status("REDIS-MEM-NEAR-MAX", redis(used_memory=10, not_counted_for_evict=200, maxmemory=1000)) == "ok"

@@ -90,7 +90,7 @@ def test_at_a_terminal_there_are_colours_progress_and_a_line_before_the_first_an
     assert re.match(r"\x1b\[2mall: 2 hosts   inventory \S+   forks 32   deadline 10s\x1b\[0m\n", text)
     assert "\x1b[31;1m✗ CRIT\x1b[0m" in text
     assert "1/2 hosts answered" in text
-    assert "\r2/2 hosts answered\r\x1b[K" in text
+    assert re.search(r"\r2/2 hosts answered\r {18}\r\S", text)
 
 
 @pytest.mark.covers("exp:R9")
@@ -126,6 +126,22 @@ def test_in_a_pipe_there_is_no_escape_no_progress_and_nothing_cut(desk: Desk, fl
     assert "\r" not in done.out
     assert done.out.startswith("CRIT web01 HOST-MEM  ")
     assert "UNREACH gone TCP " in done.out
+
+
+@pytest.mark.covers("exp:R8")
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+def test_at_a_terminal_programs_get_no_progress(desk: Desk, fleet: Path, form: str) -> None:
+    text = check(desk, fleet, 100, "--format", form)
+    assert "hosts answered" not in text
+    assert "\r" not in text
+    assert "\x1b" not in text
+
+
+@pytest.mark.covers("exp:R8", "exp:R9")
+def test_a_dumb_terminal_gets_its_progress_without_escapes(desk: Desk, fleet: Path) -> None:
+    text = check(desk, fleet, 100, TERM="dumb")
+    assert "2/2 hosts answered\r" in text
+    assert "\x1b" not in text
 
 
 @pytest.mark.covers("exp:R4", "exp:R5")

@@ -35,6 +35,18 @@ def blobs(base: sqlite3.Connection, run: str) -> dict[str, bool]:
     return {host: bool(kept) for host, kept in rows}
 
 
+@pytest.mark.covers("sec:B7")
+def test_a_host_that_floods_us_gets_no_more_rows_than_others_and_its_answer_is_kept(base: sqlite3.Connection) -> None:
+    flood = [reports.finding("A-B", STATUS_CRIT, name=str(number)) for number in range(runs.MOST_ROWS + 100)]
+    run = reports.run(reports.answered("evil", *flood), reports.answered("good", reports.finding("C-D", STATUS_WARN)))
+    runs.save(base, run, "alice", reports.NOW)
+    kept = dict(base.execute("SELECT host, count(*) FROM findings WHERE run = ? GROUP BY host", (run.id,)))
+    assert kept == {"evil": runs.MOST_ROWS, "good": 1}
+    loaded = runs.load(base, run.id)
+    assert loaded is not None
+    assert len(loaded.reports[0].answer.findings) == runs.MOST_ROWS + 100
+
+
 @pytest.mark.covers("exp:R23")
 def test_a_run_comes_back_as_it_was_but_for_what_was_wholly_well(base: sqlite3.Connection) -> None:
     run = reports.forty_hosts()

@@ -1,0 +1,69 @@
+"""Which containers are inspected where there are many, and what the list tells of the others."""
+
+from pathlib import Path
+
+from agent.engine import Engine
+from agent.probes import docker
+from fleetmedic.v1.snapshot_pb2 import DockerSnapshot
+
+
+class Many(Engine):
+    """An engine with the rows of a list, that answers no more than their state when one is inspected."""
+
+    __slots__ = ()
+    rows: tuple[dict[str, object], ...] = ()
+
+    def get(self, path: str) -> object:
+        if path.startswith("/containers/json"):
+            return list(self.rows)
+        identity = path.split("/")[2]
+        row = next(row for row in self.rows if row["Id"] == identity)
+        return {"Id": identity, "Name": f"/{identity}", "State": {"Status": row["State"]}}
+
+
+def row(name: str, state: str = "running", status: str = "Up 3 days", **more: object) -> dict[str, object]:
+    return {"Id": name, "Names": [f"/other/{name}-alias", f"/{name}"], "State": state, "Status": status, **more}
+
+
+def looked(*rows: dict[str, object], expected: tuple[str, ...] = ()) -> DockerSnapshot:
+    made = DockerSnapshot(expected=expected)
+    engine = type("Listing", (Many,), {"rows": rows})(str(Path("/nowhere")), 1.0)
+    docker.read_containers(engine, made)
+    return made
+
+
+CROWD = tuple(row(f"crowd{number}") for number in range(docker.MOST_INSPECTED))
+
+
+def test_an_expected_container_is_seen_however_many_there_are() -> None:
+    labels = {"com.docker.compose.service": "db", "com.docker.compose.project": "shop"}
+    made = looked(*CROWD, row("web"), row("shop-db-1", Labels=labels), expected=("web", "db"))
+    assert [item.name for item in made.containers[:2]] == ["web", "shop-db-1"]
+    assert len(made.containers) == docker.MOST_INSPECTED
+    assert [item.name for item in made.listed] == ["crowd198", "crowd199"]
+
+
+def test_those_that_restart_or_ended_last_are_inspected_before_the_others() -> None:
+    trouble = (
+        row("long-ago", "exited", "Exited (0) 7 months ago"),
+        row("lately", "exited", "Exited (1) About a minute ago"),
+        row("now", "running", "Up 2 seconds"),
+        row("loops", "restarting", "Restarting (1) 4 days ago"),
+    )
+    made = looked(*CROWD, *trouble)
+    assert [item.name for item in made.containers[:3]] == ["loops", "now", "lately"]
+    assert "long-ago" in {item.name for item in made.listed}
+
+
+def test_the_list_tells_name_state_exit_code_image_and_service() -> None:
+    labels = {"com.docker.compose.service": "db", "com.docker.compose.project": "shop"}
+    old = row("old", "exited", "Exited (137) 2 years ago", Labels=labels, Image="app:1", ImageID="sha256:1")
+    (listed,) = looked(*CROWD, old).listed
+    assert (listed.name, listed.state, listed.exit_code, listed.image) == ("old", "exited", 137, "app:1")
+    assert (listed.compose_project, listed.compose_service, listed.image_id) == ("shop", "db", "sha256:1")
+
+
+def test_a_row_without_names_or_labels_is_no_reason_to_fail() -> None:
+    bare: dict[str, object] = {"Id": "x", "Names": None, "Labels": None, "Status": "Exited (1) 9 years ago"}
+    (listed,) = looked(*CROWD, bare).listed
+    assert (listed.id, listed.name, listed.exit_code) == ("x", "", 1)
