@@ -1,5 +1,7 @@
 """Redis and Valkey: PING with its refusals told apart, memory, policy and error counters, from one connection."""
 
+import socket
+import ssl
 import time
 from typing import Any
 
@@ -66,7 +68,33 @@ def _look(target: Target, login: RedisLogin | None, *, secured: bool) -> RedisSn
             _read(client, made)
     except redis.RedisError as error:
         _refusal(made, error)
+    if secured and made.error_class == "cut" and (alert := _alert(target)):
+        made.error_class, made.error_text = "client-certificate", alert
     return made
+
+
+def _alert(target: Target) -> str:
+    """Why a TLS server ends the connection, if it is for a client certificate; else empty.
+
+    With TLS 1.3 it says so after the handshake, and the kernel drops that alert where a command meets the closed
+    socket: so nothing is sent here.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    address = (target.host, target.port)
+    try:
+        with (
+            socket.create_connection(address, timeout=budgets.REDIS_SOCKET) as plain,
+            context.wrap_socket(plain) as connection,
+        ):
+            connection.recv(1)
+    except ssl.SSLError as error:
+        text = redact.text(str(error))
+        return text if classify(text) == "client-certificate" else ""
+    except OSError:
+        return ""
+    return ""
 
 
 def _ping(client: "redis.Redis", made: RedisSnapshot, began: float) -> None:

@@ -64,7 +64,7 @@ class Wanted:
     "--show",
     type=click.Choice(["bad", "all"]),
     default="bad",
-    help="Only what is bad [default], or also each check that is well.",
+    help="Only what is bad or warns [default], or also each check that is well.",
 )
 @click.option("--no-fold", is_flag=True, help="A line for each host, even where results are equal.")
 @click.option("--strict", is_flag=True, help="Warnings add 16 to the exit code; without it they change nothing.")
@@ -95,7 +95,7 @@ def command(
     PATTERN is Ansible's: groups, hosts, globs, unions (a:b), intersections (a:&b), exclusions (a:!b).
     Without an inventory this machine is checked; with one and no PATTERN, all its hosts.
     `fleetmedic describe` lists the checks that --include and --exclude know.
-    Any option that is not given is taken from the environment or a config file: see `fleetmedic config show`.
+    Inventory, certificates, times and store may stand in a config file instead: see `fleetmedic config show -h`.
     """
     desk = options.desk(**flags)
     wanted = Wanted(form, show == "all", not no_fold, no_colour, strict)

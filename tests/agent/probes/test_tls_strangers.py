@@ -10,12 +10,12 @@ import pytest
 
 from agent.config import Config
 from agent.probes import tls
-from fleetmedic.v1.snapshot_pb2 import Target
+from fleetmedic.v1.snapshot_pb2 import Snapshot, Target
 from tests.agent.rules.judged import status
 from tests.lab.authority import Authority
 
 
-def answered(serve: Callable[[socket.socket], None], tmp_path: Path, host: str = "localhost") -> "tls.Snapshot":
+def answered(serve: Callable[[socket.socket], None], tmp_path: Path, host: str = "localhost") -> Snapshot:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         target = Target(probe="tls", name="x", host=host, port=listening.getsockname()[1], origin="discovered")
         thread = threading.Thread(target=lambda: serve(listening.accept()[0]))
