@@ -265,7 +265,7 @@ def _held(work: Work, held: bytes) -> Snapshot | None:
         began, budget, since = map(float, held.split())
     except ValueError:
         return None
-    if _uptime() < began + budget + KILL_GRACE:
+    if not _uptime() >= began + budget + KILL_GRACE:
         return None
     clock = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(since))
     made = _failed(work, FAILURE_KIND_STUCK, f"still stuck since {clock}")

@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 from types import ModuleType
 
 import agent.rules
-from agent.rule import Level, Limit, Limits, Seen
-from fleetmedic.v1.finding_pb2 import STATUS_ERROR, Finding, Status
+from agent.rule import Limit, Limits, Seen
+from fleetmedic.v1.finding_pb2 import Finding, Status
 
 
 class UnknownRule(Exception):
@@ -90,7 +90,3 @@ def _matches_any(ids: Iterable[str], pattern: str) -> bool:
 def owner(rules: Sequence[Rule], probe: str) -> Rule | None:
     """The rule that speaks for a target whose probe brought nothing."""
     return next((rule for rule in rules if rule.needs == (probe,) and rule.unanswered is not None), None)
-
-
-def default_unanswered(rule: Rule) -> Level:
-    return STATUS_ERROR if rule.unanswered is None else rule.unanswered

@@ -3,7 +3,8 @@
 import socket
 import ssl
 import time
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -20,6 +21,8 @@ ACL = (
 )
 # What the reply begins with, and the class it stands for; the rest of a reply is for the text.
 REPLIES = ("NOAUTH", "WRONGPASS", "NOPERM", "LOADING", "MASTERDOWN", "BUSY", "MISCONF", "DENIED", "READONLY")
+# The number of this message in a TLS handshake.
+CERTIFICATE_REQUEST = 13
 MESSAGES = (
     # With TLS 1.3 it is an alert of its own, with 1.2 any failed handshake.
     ("CERTIFICATE_REQUIRED", "client-certificate"),
@@ -68,33 +71,30 @@ def _look(target: Target, login: RedisLogin | None, *, secured: bool) -> RedisSn
             _read(client, made)
     except redis.RedisError as error:
         _refusal(made, error)
-    if secured and made.error_class == "cut" and (alert := _alert(target)):
-        made.error_class, made.error_text = "client-certificate", alert
+    if secured and made.error_class == "cut" and _wants_certificate(target):
+        made.error_class = "client-certificate"
     return made
 
 
-def _alert(target: Target) -> str:
-    """Why a TLS server ends the connection, if it is for a client certificate; else empty.
+def _wants_certificate(target: Target) -> bool:
+    """Whether a server that cuts TLS off asks for a client certificate first.
 
-    With TLS 1.3 it says so after the handshake, and the kernel drops that alert where a command meets the closed
-    socket: so nothing is sent here.
+    It says that it required one in an alert, which the kernel drops when the server closes with our last words unread:
+    so its question counts.
     """
+    asked: list[bool] = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    address = (target.host, target.port)
-    try:
-        with (
-            socket.create_connection(address, timeout=budgets.REDIS_SOCKET) as plain,
-            context.wrap_socket(plain) as connection,
-        ):
-            connection.recv(1)
-    except ssl.SSLError as error:
-        text = redact.text(str(error))
-        return text if classify(text) == "client-certificate" else ""
-    except OSError:
-        return ""
-    return ""
+    # Private, and the one way to see the handshake's messages.
+    cast("Any", context)._msg_callback = lambda *seen: asked.append(seen[4] == CERTIFICATE_REQUEST)
+    with (
+        suppress(OSError),
+        socket.create_connection((target.host, target.port), timeout=budgets.REDIS_SOCKET) as plain,
+        context.wrap_socket(plain),
+    ):
+        pass
+    return any(asked)
 
 
 def _ping(client: "redis.Redis", made: RedisSnapshot, began: float) -> None:

@@ -6,14 +6,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from agent import jobs
 from agent.jobs import KILL_GRACE, LARGEST_RESULT, Crew, NeedsRight, Work
 from fleetmedic.v1.snapshot_pb2 import (
     FAILURE_KIND_CRASHED,
     FAILURE_KIND_NEEDS_RIGHT,
+    FAILURE_KIND_OUT_OF_TIME,
     FAILURE_KIND_STUCK,
     FAILURE_KIND_TIMEOUT,
     FailureKind,
@@ -250,7 +253,7 @@ def test_at_most_so_many_work_at_once_and_budgets_run_from_the_order(tmp_path: P
     assert time.monotonic() - began < 2.0
 
 
-def test_finished_stops_at_its_time_and_abandon_ends_the_rest_as_timeouts(tmp_path: Path) -> None:
+def test_finished_stops_at_its_time_and_abandon_ends_the_rest_as_out_of_time(tmp_path: Path) -> None:
     crew = Crew(tmp_path, at_once=1)
     crew.add([work(sleeps, 9.0, "working"), work(sleeps, 9.0, "waiting")])
     began = time.monotonic()
@@ -258,7 +261,7 @@ def test_finished_stops_at_its_time_and_abandon_ends_the_rest_as_timeouts(tmp_pa
     assert time.monotonic() - began < 0.5
     made = {item.target.name: item.failure for item in crew.abandon()}
     assert {name: item.kind for name, item in made.items()} == dict.fromkeys(
-        ("working", "waiting"), FAILURE_KIND_TIMEOUT
+        ("working", "waiting"), FAILURE_KIND_OUT_OF_TIME
     )
     assert not crew.busy
 
@@ -299,7 +302,7 @@ def test_a_second_check_at_another_target_does_not_wait(tmp_path: Path) -> None:
 def test_a_second_check_that_waited_its_whole_budget_says_so(tmp_path: Path) -> None:
     other = other_check(tmp_path, sleeps)
     (made,) = outcome(tmp_path, work(well, 0.2))
-    assert made.failure.kind == FAILURE_KIND_TIMEOUT
+    assert made.failure.kind == FAILURE_KIND_OUT_OF_TIME
     assert made.failure.detail == "another check was looking at it all the time"
     os.kill(other, signal.SIGKILL)
     os.waitpid(other, 0)
@@ -310,8 +313,8 @@ def stuck(tmp_path: Path) -> Iterator[Path]:
     """Hold the lock of the target as a job that can't be killed would, past its budget."""
     other = other_check(tmp_path, sleeps)
     (lock,) = tmp_path.glob("*.lock")
-    since = time.time() - 100
-    lock.write_text(f"{since:.3f} 5")
+    began = time.clock_gettime(time.CLOCK_BOOTTIME) - 100
+    lock.write_text(f"{began:.3f} 5 {time.time() - 100:.3f}")
     yield tmp_path
     os.kill(other, signal.SIGKILL)
     os.waitpid(other, 0)
@@ -325,6 +328,39 @@ def test_a_job_that_hangs_for_good_is_told_at_once_with_since_when(stuck: Path) 
     since = time.gmtime(time.time() - 100)
     assert made.failure.detail.startswith(time.strftime("still stuck since %Y-%m-%d %H:", since))
     assert abs(made.failure.since_time.ToSeconds() - (time.time() - 100)) < 5
+
+
+@pytest.mark.parametrize("content", ["", "x y z", "1 2", "nan nan nan"])
+def test_a_lock_file_that_says_nothing_of_use_is_no_reason_to_call_anything_stuck(tmp_path: Path, content: str) -> None:
+    other = other_check(tmp_path, sleeps)
+    (lock,) = tmp_path.glob("*.lock")
+    lock.write_text(content)
+    (made,) = outcome(tmp_path, work(well, 0.2))
+    os.kill(other, signal.SIGKILL)
+    os.waitpid(other, 0)
+    assert made.failure.kind == FAILURE_KIND_OUT_OF_TIME
+
+
+def test_shared_work_does_not_wait_for_another_check_s(tmp_path: Path) -> None:
+    other = other_check(tmp_path, sleeps)
+    (made,) = outcome(tmp_path, replace(work(well, 2.0), shared=True))
+    os.kill(other, signal.SIGKILL)
+    os.waitpid(other, 0)
+    assert made.redis.version == "t"
+
+
+def test_a_folder_that_takes_no_lock_keeps_nobody_from_looking(tmp_path: Path) -> None:
+    (made,) = outcome(tmp_path / "not" / "there", work(well))
+    assert made.redis.version == "t"
+
+
+def test_old_locks_are_forgotten_and_young_ones_are_not(tmp_path: Path) -> None:
+    old, young = tmp_path / "a.lock", tmp_path / "b.lock"
+    for file in (old, young):
+        file.touch()
+    os.utime(old, (0, time.time() - 2 * 86400))
+    jobs.forget_old_locks(tmp_path, time.time())
+    assert [file.name for file in tmp_path.iterdir()] == ["b.lock"]
 
 
 def test_a_job_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
