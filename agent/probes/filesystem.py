@@ -3,12 +3,17 @@
 import os
 
 from agent.config import Config
+from agent.jobs import NeedsRight
 from fleetmedic.v1.snapshot_pb2 import FilesystemSnapshot, Snapshot, Target
 
 
 def collect(target: Target, config: Config) -> Snapshot:
     del config
-    room = os.statvfs(target.name)
+    try:
+        room = os.statvfs(target.name)
+    except PermissionError as error:
+        # A user's FUSE mount without allow_other refuses root as well.
+        raise NeedsRight("not readable, for root neither") from error
     return Snapshot(
         filesystem=FilesystemSnapshot(
             device=target.socket,

@@ -43,6 +43,8 @@ MESSAGES = (
     ("timed out", "timeout"),
     ("Connection closed", "cut"),
     ("Connection reset", "cut"),
+    ("Broken pipe", "cut"),
+    ("EOF occurred", "cut"),
 )
 
 
