@@ -85,6 +85,8 @@ def _medic(options: argparse.Namespace) -> "Medic":
 
 
 def _serve(options: argparse.Namespace) -> int:
+    # grpc's own log lines are for its developers. Read when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # noqa: TID251 - the edge
     from agent import server  # noqa: PLC0415 - the only command with grpc
 
     server.serve(

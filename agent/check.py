@@ -127,7 +127,8 @@ def _limits(rule: Rule, config: Config, request: CheckRequest) -> Limits:
     for limit in request.limits:
         if limit.rule == rule.id:
             if limit.name not in {known.name for known in rule.limits}:
-                raise BadRequest(f"{rule.id} has no limit {limit.name!r} ({limit.origin})")
+                names = ", ".join(known.name for known in rule.limits) or "none"
+                raise BadRequest(f"{limit.origin}: {rule.id} has no limit {limit.name!r}; it has {names}")
             # Nothing is over NaN: it would make everything ok.
             if not math.isfinite(limit.value):
                 raise BadRequest(f"{rule.id}.{limit.name} is {limit.value}, and must be a number ({limit.origin})")

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import pwd
 import re
 import socket
 import stat
@@ -146,7 +147,7 @@ def _config(top: Table, rules: "tuple[Rule, ...] | None", state: Path, run: Path
         state=Path(top.text_of("state", str(state))),
         run=Path(top.text_of("run", str(run))),
         tls=_tls(top.table("tls")),
-        front_user=top.text_of("front_user"),
+        front_user=_front_user(top),
         discover=top.flag("discover", default=True),
         sample_seconds=sampler.number("seconds", 30.0),
         postgres=tuple(_postgres(table, logs_in=rules is not None) for table in top.tables("postgres")),
@@ -172,6 +173,16 @@ def _name(top: Table) -> str:
     if not HOST_NAME.fullmatch(name):
         raise top.refuse("name", f"{name!r} is no host name: letters, digits, dots, hyphens and underscores")
     return name
+
+
+def _front_user(top: Table) -> str:
+    user = top.text_of("front_user")
+    if user:
+        try:
+            pwd.getpwnam(user)
+        except KeyError as error:
+            raise top.refuse("front_user", f"no user {user!r} on this host: useradd --system {user}") from error
+    return user
 
 
 def _listen(top: Table) -> str:

@@ -4,11 +4,13 @@ import re
 import subprocess
 import sys
 import zipfile
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from agent import budgets
+from agent import budgets, config, registry
+from controller.inventory import requests, sources
 
 ROOT = Path(__file__).parent.parent
 
@@ -91,3 +93,30 @@ def test_the_pinned_versions_are_names_and_versions_alone() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
 
     assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.!+]+", line)] == []
+
+
+@pytest.mark.covers("exp:documents")
+@pytest.mark.parametrize("file", sorted((ROOT / "inventory").iterdir()), ids=lambda file: str(file.name))
+def test_every_limit_of_an_example_inventory_is_one_that_a_rule_has(file: Path) -> None:
+    known = {(rule.id, limit.name) for rule in registry.load() for limit in rule.limits}
+    inventory = sources.load([str(file)])
+    named = {(item.rule, item.name) for host in inventory.hosts.values() for item in requests.limits(host)}
+
+    assert named
+    assert named - known == set()
+
+
+@pytest.mark.covers("exp:documents")
+def test_the_page_about_agent_toml_shows_every_key_and_is_accepted(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "agent-toml.md").read_text()
+    text = page.partition("```toml\n")[2].partition("```")[0]
+    secret = tmp_path / "password"
+    secret.write_text("x")
+    secret.chmod(0o600)
+    file = tmp_path / "agent.toml"
+    file.write_text(re.sub(r'password_file = "[^"]*"', f'password_file = "{secret}"', text))
+    read = config.load(file, registry.load(), {"HOME": str(tmp_path)})
+
+    defaults = config.Config(None, "", tmp_path, tmp_path)
+    same = {field.name for field in fields(read) if getattr(read, field.name) == getattr(defaults, field.name)}
+    assert same <= {"listen", "discover", "sample_seconds"}

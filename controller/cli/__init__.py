@@ -6,7 +6,10 @@ import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 
-import click
+try:
+    import click
+except ModuleNotFoundError:
+    sys.exit("fleetmedic: this environment has the agent alone: install fleetmedic with the extra [all]")
 
 from controller import VERSION
 

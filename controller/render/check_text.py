@@ -225,8 +225,17 @@ def _ids(ids: Iterable[str], everything: bool) -> str:  # noqa: FBT001 - one pla
     return ", ".join(names) if everything or len(names) <= 3 else f"{', '.join(names[:2])} and {len(names) - 2} more"
 
 
+def _looked_at_nothing(report: HostReport) -> bool:
+    """Every check was skipped: that is not ok, it is nothing."""
+    return report.state == State.OK and report.statuses == {STATUS_SKIPPED}
+
+
 def _well(paper: Paper, reports: Sequence[HostReport]) -> None:
-    well = [report.host for report in reports if report.state == State.OK and not report.warns]
+    well = [
+        report.host
+        for report in reports
+        if report.state == State.OK and not report.warns and not _looked_at_nothing(report)
+    ]
     if not well:
         return
     if paper.terminal:
@@ -246,18 +255,19 @@ def _services(paper: Paper, reports: Sequence[HostReport]) -> None:
     if seen.unaffected:
         parts.append("not affected: " + ", ".join(map(line, seen.unaffected)))
     if parts:
-        paper.hanging("", "   ".join(parts), 0, 0)
+        paper.hanging("", f"services {'   '.join(parts)}", 0, 0)
 
 
 def _totals(paper: Paper, run: Run, view: View) -> None:
     reports = run.reports
+    blind = sum(_looked_at_nothing(report) for report in reports)
     counts = [
-        (sum(report.state == State.OK and not report.warns for report in reports), "ok"),
+        (sum(report.state == State.OK and not report.warns for report in reports) - blind, "ok"),
         (sum(report.state == State.OK and report.warns for report in reports), "warn"),
         (sum(report.state == State.FAILED for report in reports), "failed"),
         (sum(report.state in SILENT for report in reports), "unreachable"),
         (
-            sum(report.state in (State.SKIPPED, State.NOT_ATTEMPTED, State.CANCELLED) for report in reports),
+            sum(report.state in (State.SKIPPED, State.NOT_ATTEMPTED, State.CANCELLED) for report in reports) + blind,
             "not checked",
         ),
     ]
@@ -265,10 +275,11 @@ def _totals(paper: Paper, run: Run, view: View) -> None:
     name = run.id or "not kept"
     paper.write(f"{_count(len(reports), 'host')}: {said}   {run.checks} checks in {run.seconds:.1f}s   run {name}")
     bad = [report.host for report in reports if report.state != State.OK or report.warns]
-    details = f"details: fleetmedic runs show {run.id}" if bad and run.id else "all of it: fleetmedic check --show all"
-    if bad and view.again:
-        details += f"   again: {view.again.replace('{hosts}', shlex.quote(','.join(bad)))}"
+    whole = view.again.replace("{hosts}", shlex.quote(run.pattern)) or "fleetmedic check"
+    details = f"details: fleetmedic runs show {run.id}" if bad and run.id else f"all of it: {whole} --show all"
     paper.hanging("", f"{details}   exit code {run.exit_code}", 0, 0)
+    if bad and view.again:
+        paper.hanging("", f"again: {view.again.replace('{hosts}', shlex.quote(','.join(bad)))}", 0, 0)
 
 
 def _count(number: int, word: str) -> str:

@@ -9,7 +9,7 @@ from itertools import islice
 from controller.report import HARMLESS, HostReport, State
 from controller.store import events
 from fleetmedic.v1.agent_pb2 import CheckResponse
-from fleetmedic.v1.finding_pb2 import STATUS_WARN
+from fleetmedic.v1.finding_pb2 import STATUS_SKIPPED, STATUS_WARN
 
 # Easy to say over the phone: no 0, O, 1 or I.
 ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
@@ -33,7 +33,13 @@ class Run:
 
     @property
     def checks(self) -> int:
-        return sum(len(report.answer.findings) for report in self.reports)
+        """How many judgements there were; a check that was skipped is none."""
+        skipped = (
+            sum(finding.status == STATUS_SKIPPED for finding in report.answer.findings)
+            for report in self.reports
+            if STATUS_SKIPPED in report.statuses
+        )
+        return sum(len(report.answer.findings) for report in self.reports) - sum(skipped)
 
 
 @dataclass(frozen=True, slots=True)

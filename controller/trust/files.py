@@ -22,7 +22,7 @@ def load(certificate: str, key: str, authority: str, now: datetime) -> Identity:
             name for name, value in (("--certificate", certificate), ("--key", key), ("--ca", authority)) if not value
         ]
         raise TrustError(
-            f"{', '.join(lacking)} is not set: agents answer over mutual TLS alone; "
+            f"{', '.join(lacking)} not set: agents answer over mutual TLS alone; "
             "`fleetmedic pki init` and `fleetmedic pki issue` make the files"
         )
     secret = Path(key)

@@ -160,6 +160,9 @@ def play(fault: str) -> int:
                 after = running.check()
                 said = running.desk.run("runs", "list", "--most", "1").out.split()[0]
                 found = running.desk.run("runs", "show", said).out
+                if named:
+                    running.say("And the evidence, as it is kept:")
+                    print(f"\n$ fleetmedic runs show {said}\n{found}", flush=True)
             running.say("Everything is stopped again.")
         return _verdict(before, after, named, found)
     finally:

@@ -124,7 +124,7 @@ def _blocking(snapshot: Snapshot, root: Root, status: Level, limits: Limits) -> 
     on = f" on {root.relation}" if root.relation else ""
     count = f"{len(root.victims)} session{'s' if len(root.victims) != 1 else ''}"
     summary = (
-        f"{session_name(session) if session else name} blocks {count}{on}, "
+        f"{session_name(session) if session else name} blocks {count}{on} (limit {limits.of(MANY).value:.0f}), "
         f"the longest wait {age(root.longest_wait)} (limit {age(limits.of(WARN).value)})"
     )
     if session:

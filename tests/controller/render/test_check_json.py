@@ -31,7 +31,7 @@ def test_a_document_is_a_summary_and_a_report_for_each_host() -> None:
         "run": "7F3K",
         "hosts": 40,
         "states": {"ok": 36, "failed": 3, "unreachable": 1},
-        "checks": 62,
+        "checks": 60,
         "seconds": 3.4,
         "affected": {"backend": {"bad": 2, "hosts": 20}, "postgres": {"bad": 1, "hosts": 1}},
         "warned": ["tls"],

@@ -152,7 +152,16 @@ def test_the_totals_count_each_host_once() -> None:
 
 def test_nothing_bad_names_the_way_to_see_it_all() -> None:
     text = on_terminal(reports.run(reports.answered("a", reports.finding())))
-    assert text.endswith("all of it: fleetmedic check --show all   exit code 0\n")
+    assert text.endswith("all of it: fleetmedic check all --inventory ./inventory.yml --show all   exit code 0\n")
+    here = on_terminal(reports.run(reports.answered("a", reports.finding())), seen=view(again=""))
+    assert here.endswith("all of it: fleetmedic check --show all   exit code 0\n")
+
+
+def test_a_host_on_which_every_check_was_skipped_is_not_ok() -> None:
+    nothing = reports.answered("b", reports.finding("S-S", STATUS_SKIPPED))
+    text = on_terminal(reports.run(reports.answered("a", reports.finding()), nothing))
+    assert "2 hosts: 1 ok  1 not checked   1 checks" in text
+    assert re.search(r"OK +1 host +a\n", text)
 
 
 @pytest.mark.covers("exp:R19")
