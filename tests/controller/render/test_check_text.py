@@ -14,7 +14,7 @@ from controller.render.check_text import View
 from controller.render.paper import paper
 from controller.report import State
 from controller.store.runs import Run
-from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_INFO, STATUS_OK, STATUS_WARN, Finding, Status
+from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_INFO, STATUS_OK, STATUS_SKIPPED, STATUS_WARN, Finding, Status
 from tests.controller import reports, terminal
 
 GOLDEN = Path(__file__).parent / "golden"
