@@ -72,7 +72,15 @@ async def _answers(
         if process.returncode is None:
             process.kill()
         with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), ENDING)
+            await asyncio.wait_for(_ended(process), ENDING)
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """Reads what nobody wants to its end first: asyncio takes a process whose output is full for one that runs."""
+    assert process.stdout is not None
+    while await process.stdout.read(65536):
+        pass
+    await process.wait()
 
 
 async def _last(errors: BinaryIO) -> bytes:

@@ -195,16 +195,17 @@ def test_worker_and_front_of_different_users_find_each_other_by_the_same_configu
 def test_a_worker_that_is_killed_takes_its_residents_with_it(desk: Desk, folder: Path) -> None:
     fixtures.need(root=True)
     with postgres.run(folder / "p", port=5461), agents.run(desk, "killed", port=7491) as agent:
-        until("the resident", lambda: len(child.descendants(agent.worker)) == 1)
-        (resident,) = child.descendants(agent.worker)
-        # Logged in as the server's own user, by which the kernel forgets whose child it is.
-        until("logged in", lambda: any("socket:" in link for link in opened(resident)[3:]))
+        run = agent.folder / "run"
+        until("a resident that answers", lambda: list(run.glob("postgres-*.sock")))
+        with agents.fleet(desk, [agent]) as fleet:
+            # Logged in as the server's own user, by which the kernel forgets whose child it is.
+            found = [item for item in fleet.findings("--include", "PG-UP") if item["name"] == str(folder / "p")]
+        forked = child.descendants(agent.worker)
         os.kill(agent.worker, signal.SIGKILL)
-        until("the resident is gone", lambda: child.state(resident) in ("", "Z"))
+        until("all are gone", lambda: [pid for pid in forked if child.state(pid) not in ("", "Z")] == [])
 
-
-def opened(pid: int) -> list[str]:
-    return [str(link.readlink()) for link in sorted(Path(f"/proc/{pid}/fd").iterdir())]
+    assert [item["status"] for item in found] == ["ok"]
+    assert forked
 
 
 @pytest.mark.covers("sec:killed")
