@@ -81,7 +81,7 @@ class Config:
     tls: TlsFiles | None = None
     front_user: str = ""
     discover: bool = True
-    sample_seconds: float = 30.0
+    sample_seconds: float = 120.0
     postgres: tuple[PostgresLogin, ...] = ()
     redis: tuple[RedisLogin, ...] = ()
     docker_socket: str = ""
@@ -149,7 +149,7 @@ def _config(top: Table, rules: "tuple[Rule, ...] | None", state: Path, run: Path
         tls=_tls(top.table("tls")),
         front_user=_front_user(top),
         discover=top.flag("discover", default=True),
-        sample_seconds=sampler.number("seconds", 30.0),
+        sample_seconds=sampler.number("seconds", 120.0),
         postgres=tuple(_postgres(table, logs_in=rules is not None) for table in top.tables("postgres")),
         redis=tuple(_redis(table, logs_in=rules is not None) for table in top.tables("redis")),
         docker_socket=docker.text_of("socket"),

@@ -50,7 +50,7 @@ def site(folder: Path) -> Iterator[Fleet]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--idle-seconds", type=float, default=60.0)
+    parser.add_argument("--idle-seconds", type=float, default=240.0, help="two samples long, so that their cost counts")
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
     if not sandbox.inside():

@@ -105,7 +105,7 @@ def test_a_good_file_is_read_whole_with_the_line_of_each_thing(tmp_path: Path) -
 def test_an_empty_file_gives_every_default(tmp_path: Path) -> None:
     made = read(written(tmp_path, ""))
     state, run = default_folders({"HOME": "/home/u"}, os.geteuid())
-    assert (made.listen, made.discover, made.sample_seconds) == ("0.0.0.0:7443", True, 30.0)
+    assert (made.listen, made.discover, made.sample_seconds) == ("0.0.0.0:7443", True, 120.0)
     assert (made.state, made.run, made.tls, made.postgres) == (state, run, None, ())
 
 
