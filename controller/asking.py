@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from controller import fleet
@@ -106,11 +106,12 @@ async def _check_here(question: Question, name: str, deadline: float) -> HostRep
 
     request = LocalRequest(caller=Caller(role="observer"), check=_request(question, deadline))
     try:
-        async for frame in stdio.ask(request, deadline):
-            if frame.HasField("refusal"):
-                return _refused(report, frame.refusal)
-            messages += 1
-            answer.MergeFrom(frame.check)
+        async with aclosing(stdio.ask(request, deadline)) as frames:
+            async for frame in frames:
+                if frame.HasField("refusal"):
+                    return _refused(report, frame.refusal)
+                messages += 1
+                answer.MergeFrom(frame.check)
     except stdio.NoAgent as error:
         return report(State.UNREACHABLE, str(error))
     return (
@@ -128,12 +129,12 @@ def describe_here(deadline: float) -> DescribeResponse:
     """What the agent of this machine says of itself. NoAgent where there is none."""
 
     async def ask() -> DescribeResponse:
-        async for frame in stdio.ask(
-            LocalRequest(describe=DescribeRequest(), caller=Caller(role="observer")), deadline
-        ):
-            if frame.HasField("refusal"):
-                raise stdio.NoAgent(frame.refusal.reason)
-            return frame.describe
+        request = LocalRequest(describe=DescribeRequest(), caller=Caller(role="observer"))
+        async with aclosing(stdio.ask(request, deadline)) as frames:
+            async for frame in frames:
+                if frame.HasField("refusal"):
+                    raise stdio.NoAgent(frame.refusal.reason)
+                return frame.describe
         raise stdio.NoAgent("the agent on this machine ended without an answer")
 
     return asyncio.run(ask())

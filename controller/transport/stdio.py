@@ -4,7 +4,7 @@ import asyncio
 import os
 import struct
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from typing import BinaryIO
 
@@ -27,8 +27,13 @@ class NoAgent(Exception):
     """The agent of this machine can't be run, or broke off; one line says why."""
 
 
-async def ask(request: LocalRequest, patience: float, command: Sequence[str] = COMMAND) -> AsyncIterator[LocalResponse]:
-    """The answers of a new agent process. NoAgent where it has none, or has not given all in `patience` seconds."""
+async def ask(
+    request: LocalRequest, patience: float, command: Sequence[str] = COMMAND
+) -> AsyncGenerator[LocalResponse, None]:
+    """The answers of a new agent process. NoAgent where it has none, or has not given all in `patience` seconds.
+
+    Close it (contextlib.aclosing): left to the event loop's end, the process may outlive the question.
+    """
     # A pipe of our own: asyncio waits for its pipes to close, which a probe that can't be killed may hold open.
     ours, theirs = os.pipe()
     with os.fdopen(ours, "rb") as errors:
@@ -67,10 +72,11 @@ async def _answers(
         whole = "whole answer" if answered else "answer"
         raise NoAgent(f"the agent on this machine gave no {whole} in {patience:g}s") from error
     finally:
-        listening.cancel()
-        await asyncio.wait([listening])
+        # Before the first await, at which a cancelled question may end.
         if process.returncode is None:
             process.kill()
+        listening.cancel()
+        await asyncio.wait([listening])
         with suppress(TimeoutError):
             await asyncio.wait_for(_ended(process), ENDING)
 

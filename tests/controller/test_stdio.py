@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ def ask(code: str, patience: float = 10.0) -> list[LocalResponse]:
 
     async def collect() -> list[LocalResponse]:
         command = (sys.executable, "-c", HEAD + FRAME + code)
-        return [answer async for answer in stdio.ask(LocalRequest(), patience, command)]
+        async with aclosing(stdio.ask(LocalRequest(), patience, command)) as given:
+            return [answer async for answer in given]
 
     return asyncio.run(collect())
 
@@ -57,8 +59,9 @@ def test_the_whole_answer_must_be_there_in_time(code: str, said: str) -> None:
 def test_a_reader_that_has_seen_enough_ends_the_agent() -> None:
     async def first() -> LocalResponse:
         command = (sys.executable, "-c", f"{HEAD}{FRAME}say('x' * 100_000)\nframe({WHOLE!r})\ntime.sleep(30)")
-        async for answer in stdio.ask(LocalRequest(), 20.0, command):
-            return answer
+        async with aclosing(stdio.ask(LocalRequest(), 20.0, command)) as given:
+            async for answer in given:
+                return answer
         raise AssertionError
 
     began = time.monotonic()

@@ -207,7 +207,7 @@ def test_two_hundred_waiters_in_one_queue_are_judged_in_half_a_second() -> None:
 def test_a_prepared_transaction_is_a_root_without_a_session() -> None:
     found = one("PG-LOCK-ROOT", postgres(edges=[edge(2, 0, 31)]))
     assert statuses([found]) == ["crit"]
-    assert found.summary.startswith("a prepared transaction blocks 1 session,")
+    assert found.summary.startswith("a prepared transaction blocks 1 session (limit 5), the longest wait 31s")
     assert "ROLLBACK PREPARED" in found.next
 
 
