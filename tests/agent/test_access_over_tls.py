@@ -437,6 +437,12 @@ def test_a_call_without_a_deadline_or_with_one_too_long_is_refused(
     assert code(observer, f"/{SERVICE.full_name}/Describe", timeout=599.0) == grpc.StatusCode.OK
 
 
+@pytest.mark.covers("sec:F14")
+def test_a_deadline_that_the_wire_rounds_up_to_the_longest_is_allowed(observer: grpc.Channel) -> None:
+    path = f"/{SERVICE.full_name}/Describe"
+    assert {code(observer, path, timeout=599.0 + part / 50) for part in range(46)} == {grpc.StatusCode.OK}
+
+
 def test_checks_that_fill_every_slot_leave_describe_and_health_free(tmp_path: Path) -> None:
     go = threading.Event()
 
