@@ -158,18 +158,29 @@ def _config(options: argparse.Namespace) -> int:
     read = config.load(options.config, rules, os.environ)  # noqa: TID251 - the edge
     print(f"file = {str(read.file) if read.file else 'none: every default'}")
     for name in ("name", "listen", "state", "run", "front_user", "discover", "sample_seconds", "tls"):
-        print(f"{name} = {getattr(read, name)}")
+        print(f"{name} = {_plain(getattr(read, name))}")
     for name in ("postgres", "redis", "http", "tls_endpoints", "dns"):
         for item in getattr(read, name):
             place = getattr(item, "value", "") or item.socket or f"{item.host}:{item.port}"
             print(f"{name}: {item.service} {place} ({item.origin})")
     for name in ("docker_socket", "docker_expected", "mounts", "probe_allow"):
-        print(f"{name} = {getattr(read, name) or 'none'}")
+        print(f"{name} = {_plain(getattr(read, name))}")
     for rule in rules:
         for limit in rule.limits:
             value, origin = read.limits.get(rule.id, {}).get(limit.name, (limit.value, f"default, {limit.owner}"))
             print(f"{rule.id}.{limit.name} = {value:g} {limit.unit} ({origin})")
     return 0
+
+
+def _plain(value: object) -> str:
+    """A setting for people."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, config.TlsFiles):
+        return f"certificate {value.certificate}, key {value.key}, client_ca {value.client_ca}"
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value or "none")
 
 
 if __name__ == "__main__":

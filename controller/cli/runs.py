@@ -11,6 +11,7 @@ from controller.cli import options
 from controller.cli.options import Desk
 from controller.inventory.graph import InventoryError
 from controller.render import check_json, run_text
+from controller.render.check_text import counted
 from controller.render.escape import line
 from controller.store import database, runs
 
@@ -38,9 +39,9 @@ def list_runs(most: int, store: str | None) -> None:
     for item in runs.recent(base, most):
         when = datetime.fromtimestamp(item.started_at, UTC)
         where = f"   {line(item.inventory)}" if item.inventory else ""
+        seen = f"{counted(item.hosts, 'host')}  {counted(item.checks, 'check')}  {item.seconds:.1f}s"
         click.echo(
-            f"{item.id}  {when:%Y-%m-%d %H:%M:%SZ}  {item.kind} {line(item.pattern)}  {item.hosts} hosts  "
-            f"{item.checks} checks  {item.seconds:.1f}s  exit {item.exit_code}{where}"
+            f"{item.id}  {when:%Y-%m-%d %H:%M:%SZ}  {item.kind} {line(item.pattern)}  {seen}  exit {item.exit_code}{where}"
         )
 
 

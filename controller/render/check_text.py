@@ -63,7 +63,7 @@ def head(paper: Paper, pattern: str, hosts: int, inventory: str, forks: int, dea
     """The line before the first call; on a terminal only, where somebody waits."""
     if paper.terminal:
         where = f"   inventory {inventory}   forks {forks}" if inventory else ""
-        paper.write(paper.paint(f"{line(pattern)}: {_count(hosts, 'host')}{where}   deadline {deadline:g}s", "dim"))
+        paper.write(paper.paint(f"{line(pattern)}: {counted(hosts, 'host')}{where}   deadline {deadline:g}s", "dim"))
         paper.write()
 
 
@@ -239,7 +239,7 @@ def _well(paper: Paper, reports: Sequence[HostReport]) -> None:
     if not well:
         return
     if paper.terminal:
-        _lines(paper, f"{paper.sign('ok')} OK", "ok", _count(len(well), "host"), fold(well))
+        _lines(paper, f"{paper.sign('ok')} OK", "ok", counted(len(well), "host"), fold(well))
         return
     for host in well:
         paper.write(f"OK {host}")
@@ -273,7 +273,8 @@ def _totals(paper: Paper, run: Run, view: View) -> None:
     ]
     said = "  ".join(f"{count} {word}" for count, word in counts if count)
     name = run.id or "not kept"
-    paper.write(f"{_count(len(reports), 'host')}: {said}   {run.checks} checks in {run.seconds:.1f}s   run {name}")
+    checks = f"{counted(run.checks, 'check')} in {run.seconds:.1f}s"
+    paper.write(f"{counted(len(reports), 'host')}: {said}   {checks}   run {name}")
     bad = [report.host for report in reports if report.state != State.OK or report.warns]
     whole = view.again.replace("{hosts}", shlex.quote(run.pattern)) or "fleetmedic check"
     details = f"details: fleetmedic runs show {run.id}" if bad and run.id else f"all of it: {whole} --show all"
@@ -282,5 +283,5 @@ def _totals(paper: Paper, run: Run, view: View) -> None:
         paper.hanging("", f"again: {view.again.replace('{hosts}', shlex.quote(','.join(bad)))}", 0, 0)
 
 
-def _count(number: int, word: str) -> str:
+def counted(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"

@@ -237,6 +237,8 @@ def test_the_command_prints_a_good_file_with_the_origin_of_each_limit_and_no_sec
     assert "HOST-MEM.crit_free_share = 0.05 ratio (default, own)" in done.stdout
     assert "postgres: shop-db /run/postgresql (agent.toml:22)" in done.stdout
     assert "hunter2" not in done.stdout
+    for python in ("None", "True", "Path(", "('"):
+        assert python not in done.stdout
 
 
 @pytest.mark.parametrize("words", [["nonsense"], ["config", "--conf"], [], ["check"]], ids=str)

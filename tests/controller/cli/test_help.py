@@ -160,7 +160,7 @@ def test_every_run_is_kept_listed_and_shown(desk: Desk, fleet: Path) -> None:
     run = desk.check("-i", fleet, "--include", "HOST-MEM", "--json").json()["run"]
     listed = desk.run("runs", "list", "--most", "1").out
     assert listed.startswith(f"{run}  ")
-    assert listed.endswith(f"  check all  2 hosts  1 checks  {listed.split()[-4]}  exit 6   {fleet}\n")
+    assert listed.endswith(f"  check all  2 hosts  1 check  {listed.split()[-4]}  exit 6   {fleet}\n")
     shown = desk.run("runs", "show", run.lower(), "--host", "web01").out
     assert "CRIT  HOST-MEM" in shown
     assert "gone" not in shown

@@ -160,7 +160,7 @@ def test_nothing_bad_names_the_way_to_see_it_all() -> None:
 def test_a_host_on_which_every_check_was_skipped_is_not_ok() -> None:
     nothing = reports.answered("b", reports.finding("S-S", STATUS_SKIPPED))
     text = on_terminal(reports.run(reports.answered("a", reports.finding()), nothing))
-    assert "2 hosts: 1 ok  1 not checked   1 checks" in text
+    assert "2 hosts: 1 ok  1 not checked   1 check in" in text
     assert re.search(r"OK +1 host +a\n", text)
 
 
