@@ -39,10 +39,9 @@ def list_runs(most: int, store: str | None) -> None:
     for item in runs.recent(base, most):
         when = datetime.fromtimestamp(item.started_at, UTC)
         where = f"   {line(item.inventory)}" if item.inventory else ""
+        asked = f"{when:%Y-%m-%d %H:%M:%SZ}  {item.kind} {line(item.pattern)}"
         seen = f"{counted(item.hosts, 'host')}  {counted(item.checks, 'check')}  {item.seconds:.1f}s"
-        click.echo(
-            f"{item.id}  {when:%Y-%m-%d %H:%M:%SZ}  {item.kind} {line(item.pattern)}  {seen}  exit {item.exit_code}{where}"
-        )
+        click.echo(f"{item.id}  {asked}  {seen}  exit {item.exit_code}{where}")
 
 
 @command.command(short_help="One run, with the evidence of all that was bad.")
