@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent import VERSION, config, frames
+from agent import VERSION, boundary, config, frames, redact
 from agent.identity import identity
 from agent.toml_reader import ConfigError
 from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 EX_USAGE = 64
 EX_DATAERR = 65
 EX_OSERR = 71
+EX_SOFTWARE = 70
+# What anybody may run: with folders of their own where the agent's are not theirs.
+AS_CALLER = frozenset({"check", "discover"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command's exit code: 0, 64 for wrong use, 65 for a bad configuration, 71 where the system refuses."""
+    """The command's exit code: 0, 64 wrong use, 65 a bad configuration, 70 a bug, 71 where the system refuses."""
     try:
         options = _parser().parse_args(arguments)
     except SystemExit as ended:
@@ -43,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"fleetmedic-agent: {where}{error.strerror or type(error).__name__}", file=sys.stderr)
         return EX_OSERR
+    except Exception as error:  # noqa: BLE001 - the boundary: a user never sees a traceback
+        print(f"fleetmedic-agent: a bug of ours: {boundary.where(error)}; please report this line", file=sys.stderr)
+        return EX_SOFTWARE
     return result
 
 
@@ -50,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fleetmedic-agent",
         description="The agent on a host. Most people need only `fleetmedic`, at their own desk.",
-        epilog="Exit codes: 0 well, 64 wrong use, 65 bad configuration, 71 the system refused.",
+        epilog="Exit codes: 0 well, 64 wrong use, 65 bad configuration, 70 a bug of ours, 71 the system refused.",
     )
     parser.add_argument("--version", action="version", version=f"fleetmedic-agent {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -79,6 +85,8 @@ def _medic(options: argparse.Namespace) -> "Medic":
 
     rules = registry.load()
     read = config.load(options.config, rules, os.environ)  # noqa: TID251 - the edge
+    if options.command in AS_CALLER:
+        read = config.with_own_folders(read, os.environ)  # noqa: TID251 - the edge
     medic = Medic(identity(read.name, time.time()), read, rules)
     local.prepare_folders(medic)
     return medic
@@ -111,8 +119,10 @@ def _check(options: argparse.Namespace) -> int:
     from agent import local  # noqa: PLC0415
 
     medic = _medic(options)
+    # Of the agent that runs here, not of folders of the caller's own.
+    there = config.load(options.config, None, os.environ).run  # noqa: TID251 - the edge
     with socket.socket(socket.AF_UNIX) as worker:
-        through = _connected(worker, medic.config.run / "worker.sock")
+        through = _connected(worker, there / "worker.sock")
         while (request := frames.read(0, LocalRequest)) is not None:
             signal.alarm(int(local.budget(request) + 3))
             if through:
@@ -161,7 +171,7 @@ def _config(options: argparse.Namespace) -> int:
         print(f"{name} = {_plain(getattr(read, name))}")
     for name in ("postgres", "redis", "http", "tls_endpoints", "dns"):
         for item in getattr(read, name):
-            place = getattr(item, "value", "") or item.socket or f"{item.host}:{item.port}"
+            place = redact.text(getattr(item, "value", "")) or item.socket or f"{item.host}:{item.port}"
             print(f"{name}: {item.service} {place} ({item.origin})")
     for name in ("docker_socket", "docker_expected", "mounts", "probe_allow"):
         print(f"{name} = {_plain(getattr(read, name))}")

@@ -15,6 +15,7 @@ from agent.jobs import Crew
 from agent.recorder import BAD, Recorder
 from agent.registry import Rule
 from agent.rule import Limits, Seen, finding, seconds
+from agent.rules import docker
 from fleetmedic.v1.agent_pb2 import (
     SNAPSHOT_POLICY_ALWAYS,
     SNAPSHOT_POLICY_BAD,
@@ -22,7 +23,7 @@ from fleetmedic.v1.agent_pb2 import (
     CheckResponse,
     Identity,
 )
-from fleetmedic.v1.finding_pb2 import STATUS_ERROR, STATUS_SKIPPED, Finding, Subject
+from fleetmedic.v1.finding_pb2 import STATUS_ERROR, STATUS_OK, STATUS_SKIPPED, Finding, Subject
 from fleetmedic.v1.snapshot_pb2 import (
     FAILURE_KIND_CRASHED,
     FAILURE_KIND_GONE,
@@ -71,6 +72,9 @@ class _Run:
     limits: Mapping[str, Limits]
     snapshots: list[Snapshot] = field(default_factory=list)
     sent: set[tuple[str, str, str, str]] = field(default_factory=set)
+    # By name: those that are here, and which of them are an engine's containers.
+    services: set[str] = field(default_factory=set)
+    contained: set[str] = field(default_factory=set)
 
 
 def check(medic: Medic, request: CheckRequest, received: float, caller: int | None = None) -> Iterator[CheckResponse]:
@@ -86,13 +90,15 @@ def check(medic: Medic, request: CheckRequest, received: float, caller: int | No
     _look(medic, request, run, crew, found)
     run.snapshots += crew.finished(min(began + budgets.EARLY_ANSWER, end))
     sequence = 1
-    early = _judge(medic, run, time.time(), complete=False) if crew.busy else []
+    early = _judge(medic, request, run, time.time(), complete=False) if crew.busy else []
     if early:
         yield _answer(medic, request, sequence, received, early)
         sequence += 1
     run.snapshots += crew.finished(end)
     run.snapshots += crew.abandon()
-    findings = _judge(medic, run, time.time(), complete=True)
+    findings = _judge(medic, request, run, time.time(), complete=True)
+    if sequence == 1 and not findings:
+        _services_here(request, run)
     made = _answer(medic, request, sequence, received if sequence == 1 else None, findings)
     made.last = True
     made.snapshots.extend(_kept(run, request, bad=bool(early) or any(item.status in BAD for item in findings)))
@@ -140,7 +146,9 @@ def _look(medic: Medic, request: CheckRequest, run: _Run, crew: Crew, found: Dis
     """Sends a job to each target that some chosen rule needs; what can't be looked at is kept as a failure."""
     needed = {probe for rule in run.rules for probe in rule.needs}
     allowed, refused = refuse_outside(medic.config.probe_allow, request.targets)
-    _services_here(request, (*found.targets, *request.targets))
+    run.services.update(target.service for target in (*found.targets, *request.targets))
+    if not any(target.probe == "docker" for target in found.targets):
+        _services_here(request, run)
     # Who asks for a service by name need not hear what else is not here.
     absent = [] if request.services else discovery.nothing_here(found, request.targets)
     unseen = (*refused, *found.blind, *absent)
@@ -150,24 +158,41 @@ def _look(medic: Medic, request: CheckRequest, run: _Run, crew: Crew, found: Dis
             crew.add([probes.work(target, medic.config)])
 
 
-def _services_here(request: CheckRequest, targets: Iterable[Target]) -> None:
-    here = {target.service for target in targets}
-    if request.services and not here & set(request.services):
-        raise NothingHere(f"no service {', '.join(request.services)} here; there are {', '.join(sorted(here))}")
+def _services_here(request: CheckRequest, run: _Run) -> None:
+    """Called when all has been looked at: which services an engine's containers are, only the engine knows."""
+    if request.services and not run.services & set(request.services):
+        here = ", ".join(sorted(run.services))
+        raise NothingHere(f"no service {', '.join(request.services)} here; there are {here}")
 
 
 def _asked_for(request: CheckRequest, target: Target) -> bool:
-    return not request.services or target.service in request.services
+    """An engine is looked at for any service: it may be one of its containers."""
+    return not request.services or target.service in request.services or target.probe == "docker"
 
 
-def _judge(medic: Medic, run: _Run, now: float, *, complete: bool) -> list[Finding]:
+def _is_about(request: CheckRequest, run: _Run, item: Finding) -> bool:
+    """Whether a finding is about what was asked for.
+
+    Of a service that is a container the engine speaks where all is well; where the engine itself is not, nobody knows
+    which services it has.
+    """
+    if not request.services or item.subject.service in request.services:
+        return True
+    contained = bool(run.contained & set(request.services))
+    return item.subject.kind == "docker" and (item.status in BAD or (contained and item.status == STATUS_OK))
+
+
+def _judge(medic: Medic, request: CheckRequest, run: _Run, now: float, *, complete: bool) -> list[Finding]:
     """New findings; before the check is complete, only the bad ones."""
     recorder = Recorder(medic.config.state)
     for snapshot in run.snapshots:
         if not snapshot.earlier and probes.counters(snapshot):
             snapshot.earlier.extend(recorder.earlier(snapshot, now, RATE_WINDOW))
+    run.contained.update(name for snapshot in run.snapshots for name in docker.services(snapshot.docker))
+    run.services |= run.contained
     made = [item for rule in run.rules for item in _apply(rule, run, now)]
-    new = [item for item in made if _key(item) not in run.sent and (complete or item.status in BAD)]
+    told = [item for item in made if _is_about(request, run, item)]
+    new = [item for item in told if _key(item) not in run.sent and (complete or item.status in BAD)]
     run.sent.update(_key(item) for item in new)
     recorder.date(made, now, complete=complete)
     if complete:

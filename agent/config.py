@@ -6,11 +6,11 @@ import pwd
 import re
 import socket
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from agent import allowed
@@ -18,10 +18,12 @@ from agent.toml_reader import ConfigError, Table, read
 
 if TYPE_CHECKING:
     from agent.registry import Rule
+    from fleetmedic.v1.snapshot_pb2 import Target
 
 DEFAULT_FILE = Path("/etc/fleetmedic/agent.toml")
 DEFAULT_PORT = 7443
 LAST_PORT = 65535
+LONGEST_PAUSE = 24 * 3600
 HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 
 
@@ -96,7 +98,7 @@ class Config:
     def secrets(self) -> tuple[str, ...]:
         """The values this agent holds itself, which no job may let out."""
         files = [login.password_file for login in self.postgres] + [login.password_file for login in self.redis]
-        return tuple(filter(None, map(secret, files)))
+        return tuple(filter(None, map(_readable, files)))
 
 
 def default_folders(environment: Mapping[str, str], uid: int) -> tuple[Path, Path]:
@@ -107,6 +109,24 @@ def default_folders(environment: Mapping[str, str], uid: int) -> tuple[Path, Pat
     state = Path(environment.get("XDG_STATE_HOME") or home / ".local/state") / "fleetmedic/agent"
     runtime = environment.get("XDG_RUNTIME_DIR")
     return state, Path(runtime) / "fleetmedic" if runtime else state / "run"
+
+
+def with_own_folders(config: Config, environment: Mapping[str, str]) -> Config:
+    """For a caller who is not the agent's user: the same, with state and sockets in the caller's own folders."""
+    uid = os.geteuid()
+    if uid == 0 or _belongs_to(config.run, uid):
+        return config
+    state, run = default_folders(environment, uid)
+    return replace(config, state=state, run=run)
+
+
+def _belongs_to(folder: Path, uid: int) -> bool:
+    """Whether it is the user's, or may become so: a folder that is not there yet belongs to who can make it."""
+    while not folder.exists():
+        folder = folder.parent
+        if os.access(folder, os.W_OK):
+            return True
+    return folder.stat().st_uid == uid
 
 
 def load(file: Path | None, rules: "tuple[Rule, ...] | None", environment: Mapping[str, str]) -> Config:
@@ -163,8 +183,8 @@ def _config(top: Table, rules: "tuple[Rule, ...] | None", state: Path, run: Path
     )
     for table in (docker, sampler, top):
         table.end()
-    if made.sample_seconds < 1:
-        raise sampler.refuse("seconds", "must be at least 1")
+    if not 1 <= made.sample_seconds <= LONGEST_PAUSE:
+        raise sampler.refuse("seconds", f"must lie between 1 and {LONGEST_PAUSE}")
     return made
 
 
@@ -261,9 +281,32 @@ def _file(table: Table, key: str, *, check: bool) -> Path | None:
     return path
 
 
+Login = TypeVar("Login", PostgresLogin, RedisLogin)
+
+
+def login_for(target: "Target", logins: Iterable[Login]) -> Login | None:
+    """The login of a target that this file itself names.
+
+    None for what was found: another network's 127.0.0.1:6379, or whatever sits at an address that looks alike, must not
+    be given a password.
+    """
+    if target.join_network:
+        return None
+    place = (target.host, target.port, target.socket, target.origin)
+    return next((item for item in logins if (item.host, item.port, item.socket, item.origin) == place), None)
+
+
 def secret(path: Path | None) -> str:
     """The first line of a secret's file; empty for None."""
     return path.read_text().partition("\n")[0] if path else ""
+
+
+def _readable(path: Path | None) -> str:
+    """Empty for a secret that this user may not read, and so can't let out."""
+    try:
+        return secret(path)
+    except OSError:
+        return ""
 
 
 def _named(table: Table, key: str) -> Named:

@@ -13,6 +13,7 @@ from agent.jobs import Crew, Work
 from agent.procfs import Listener, Process
 from agent.recorder import Recorder
 from fleetmedic.v1.snapshot_pb2 import (
+    FAILURE_KIND_CRASHED,
     FAILURE_KIND_GONE,
     FAILURE_KIND_NEEDS_RIGHT,
     FAILURE_KIND_NOT_LOOKED,
@@ -24,7 +25,7 @@ from fleetmedic.v1.snapshot_pb2 import (
     Target,
 )
 
-SERVERS = frozenset({"postgres", "redis"})
+SERVERS = frozenset({"postgres", "redis", "docker"})
 REDIS_NAMES = frozenset({"redis-server", "valkey-server", "keydb-server"})
 POSTGRES_NAMES = frozenset({"postgres", "postmaster"})
 DOCKER_SOCKET = "/var/run/docker.sock"
@@ -69,7 +70,7 @@ def _add_found(made: DiscoverySnapshot, config: Config, locks: Path) -> None:
 
 
 def _gone(config: Config, found: Iterable[Target]) -> list[Snapshot]:
-    """Servers that were here within a day and are not any more: one that died must not become "none found".
+    """Servers and engines that were here within a day and are not any more: one that died must not become "none found".
 
     Those in containers are the engine's matter, which knows whether they ought to run.
     """
@@ -115,8 +116,9 @@ def _named(config: Config) -> Iterator[Target]:
         yield _address_target("tls", item, host.strip("[]"), int(port))
     for item in config.dns:
         yield _address_target("dns", item, item.value, 0)
-    if config.docker_socket:
-        yield _docker_target(config.docker_socket, config.file.name if config.file else "")
+    if config.docker_socket or config.docker_expected:
+        # Whoever expects containers expects an engine: without its socket it is down, not absent.
+        yield _docker_target(config.docker_socket or DOCKER_SOCKET, config.file.name if config.file else "")
     for point in () if config.discover else config.mounts:
         yield Target(probe="filesystem", service="host", name=point, origin=config.file.name if config.file else "")
 
@@ -159,8 +161,12 @@ def _discover(config: Config) -> DiscoverySnapshot:
         name = f"{listener.host}:{listener.port}"
         host = procfs.reachable(listener.host)
         made.targets.add(probe="tls", service="tls", name=name, host=host, port=listener.port, origin="discovered")
-    for mount in mounts.real(mounts.read(mounts.MOUNTINFO.read_text()), config.mounts):
+    real = mounts.real(mounts.read(mounts.MOUNTINFO.read_text()), config.mounts)
+    for mount in real:
         made.targets.add(probe="filesystem", service="host", name=mount.point, socket=mount.device, origin="discovered")
+    for point in sorted(set(config.mounts) - {mount.point for mount in real}):
+        detail = "is not mounted, and agent.toml names it under mounts"
+        made.blind.append(_blind("filesystem", FAILURE_KIND_GONE, detail, "host", point))
     return made
 
 
@@ -212,7 +218,11 @@ def _add(
         detail = f"needs root to look into {what} ({process.name})"
         made.blind.append(_blind(probe, FAILURE_KIND_NEEDS_RIGHT, detail, service, what))
         return
-    except ProcessLookupError:
+    except OSError as error:
+        if procfs.read_process(process.pid) is None:
+            return
+        detail = f"{what} ({process.name}) can't be looked into: {error.strerror or type(error).__name__}"
+        made.blind.append(_blind(probe, FAILURE_KIND_CRASHED, detail, service, what))
         return
     if target is None:
         detail = f"{process.name} listens nowhere: starting, stopping, or shut in"
@@ -237,7 +247,9 @@ def _postgres_address(process: Process) -> Target | None:
         if procfs.container_id(process.pid):
             raise PermissionError
         found = [item for item in procfs.listeners(process.pid) if POSTGRES_SOCKET.fullmatch(item.path)]
-    sockets = [match for item in found if (match := POSTGRES_SOCKET.fullmatch(item.path))]
+    # In an order that the kernel's tables do not shuffle: the address is the server's name in findings.
+    paths = sorted(item.path for item in found)
+    sockets = [match for path in paths if (match := POSTGRES_SOCKET.fullmatch(path))]
     if sockets:
         return Target(socket=_seen_from_here(process, sockets[0][1]), port=int(sockets[0][2]))
     return _first_tcp(found)
@@ -253,7 +265,7 @@ def _redis_address(process: Process) -> Target | None:
     tcp = _first_tcp(found)
     if tcp is not None:
         return tcp
-    paths = [item.path for item in found if item.path]
+    paths = sorted(item.path for item in found if item.path)
     return Target(socket=_seen_from_here(process, paths[0])) if paths else None
 
 

@@ -14,7 +14,11 @@ LARGEST_ANSWER = 32 * 1024 * 1024
 
 
 class EngineError(Exception):
-    """The engine answered with an error; the message is its own."""
+    """The engine answered with an error; the message is its own, `status` that of HTTP (0 for no HTTP answer)."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -51,7 +55,7 @@ class Engine:
         if len(body) > LARGEST_ANSWER:
             raise EngineError(f"an answer over {LARGEST_ANSWER} bytes")
         if answer.status != http.client.OK:
-            raise EngineError(f"{answer.status} {answer.reason}")
+            raise EngineError(f"{answer.status} {answer.reason}", answer.status)
         if answer.getheader("Content-Type", "").startswith("application/json"):
             try:
                 decoded: object = json.loads(body)

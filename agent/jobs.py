@@ -278,7 +278,17 @@ def forget_old_locks(folder: Path, now: float) -> None:
     for file in folder.glob("*.lock"):
         with suppress(OSError):
             if file.stat().st_mtime < now - OLD_LOCK:
-                file.unlink()
+                _unlink_free(file)
+
+
+def _unlink_free(file: Path) -> None:
+    """A lock that is held stays: its job may hang for days. BlockingIOError then."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.unlink()
+    finally:
+        os.close(descriptor)
 
 
 def _child(work: Work, writer: int, lock: int, parent: int) -> None:

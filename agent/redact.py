@@ -82,6 +82,8 @@ def url(text: str) -> str:
 # Found anywhere in a name (DB_PASSWORD, x-api-key); bounded, so that a long word costs no more than a short one.
 _SURE = r"pass(?:wd|word|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential"
 _WORD = rf"(?:{_SURE}|auth|cookie|session)[\w.-]{{0,64}}"
+# A program's own words for it: redis-cli -a PASSWORD, curl -u USER:PASSWORD, --password PASSWORD.
+_OPTION = r"--?(?:pass(?:wd|word|phrase)?|requirepass|token|secret|api-key|auth)"
 _VALUE = r"(?:\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|[^\s,;&)}\]]+)"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*-----.*?(?:-----END [A-Z ]*-----|\Z)", re.DOTALL), MASK),
@@ -94,10 +96,17 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         re.compile(
             rf"(?is)({_WORD})([\"'])(\s{{0,8}}:\s{{0,8}})"
-            r"(?:\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'(?:[^'\\]|\\.)*(?:'|\\?\Z)|[^\s,;}\]\"']+)"
+            r"(?:\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'(?:[^'\\]|\\.)*(?:'|\\?\Z)|\[[^\]]*(?:\]|\Z)|\{[^}]*(?:\}|\Z)"
+            r"|[^\s,;}\]\"']+)"
         ),
         rf"\1\2\3\2{MASK}\2",
     ),
+    # The same within a JSON string: \"password\":\"x\".
+    (re.compile(rf"(?i)({_WORD}\\+[\"']\s{{0,8}}:\s{{0,8}}\\+[\"'])[^\\\"']*"), rf"\1{MASK}"),
+    (re.compile(rf"(?i)(?<![\w-])({_OPTION})(\s+)(?![\s-]){_VALUE}"), rf"\1\2{MASK}"),
+    (re.compile(r"\b((?:redis|valkey)-cli\b[^\n|;&]{0,200}?\s-a\s+)\S+"), rf"\1{MASK}"),
+    (re.compile(r"(\s(?:-u|--user)[ =]?[^\s:]{1,128}:)\S+"), rf"\1{MASK}"),
+    (re.compile(r"(?i)\b(https?://)[^\s/@'\":]{1,512}@"), rf"\1{MASK}@"),
     (re.compile(rf"(?i)({_WORD})(\s{{0,8}}=>?\s{{0,8}}){_VALUE}"), rf"\1\2{MASK}"),
     # With a colon only words that are sure: libpq says "fe_sendauth: no password supplied".
     (re.compile(rf"(?i)((?:{_SURE})[\w.-]{{0,64}})(\s{{0,8}}:\s{{0,8}}){_VALUE}"), rf"\1\2{MASK}"),

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
+LARGEST = 1e18
+
 
 class ConfigError(Exception):
     """Bad configuration, as one line for a person."""
@@ -56,8 +58,10 @@ class Table:
         value = self._take(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.refuse(key, f"is {_kind(value)}, and must be a number")
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise self.refuse(key, f"is {value}, and must be a number")
+        if abs(value) > LARGEST:
+            raise self.refuse(key, f"must be a number of at most {LARGEST:g}")
         return float(value)
 
     def flag(self, key: str, *, default: bool) -> bool:
@@ -104,6 +108,8 @@ def read(file: Path, text: str) -> Table:
         found = re.search(r"\(at line (\d+), column \d+\)", str(error))
         line = found[1] if found else str(text.count("\n") + 1)
         raise ConfigError(f"{file}:{line}: not TOML: {str(error).partition(' (at ')[0]}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{file}:1: not TOML for us: nested too deeply") from error
     return Table(file, text, (), values)
 
 

@@ -25,7 +25,7 @@ from controller.transport import mtls
 SLOT_HOLD = 0.5
 # What a command keeps of its deadline for saying how it ended.
 MARGIN = 0.1
-LOOKUPS_AT_ONCE = 32
+LOOKUPS_AT_ONCE = 128
 DESCRIPTORS_KEPT = 64
 
 
@@ -142,17 +142,21 @@ class Calls:
             return str(ip_address(endpoint.address))
         except ValueError:
             pass
-        async with self._lookups:
+        slot = _Slot(self._lookups)
+        await slot.take()
+        # As with connections: names that nobody answers for must not starve the others.
+        late = self._loop.call_later(SLOT_HOLD, slot.give_back)
+        try:
             patience = min(self._bounds.connect, self.left())
             found: asyncio.Future[str] = self._loop.create_future()
             # A thread that nobody waits for: getaddrinfo can't be told to stop, and an executor is joined at exit.
             threading.Thread(target=_look_up, args=(endpoint.address, self._loop, found), daemon=True).start()
-            try:
-                return await asyncio.wait_for(found, patience)
-            except TimeoutError as error:
-                raise Unreachable(
-                    f"the name {endpoint.address} was not resolved in {self._bounds.connect:g}s"
-                ) from error
+            return await asyncio.wait_for(found, patience)
+        except TimeoutError as error:
+            raise Unreachable(f"the name {endpoint.address} was not resolved in {self._bounds.connect:g}s") from error
+        finally:
+            late.cancel()
+            slot.give_back()
 
 
 class _Slot:

@@ -97,6 +97,9 @@ def _text(name: str, value: object, origin: str, folder: Path) -> str:
     kind = KNOWN[name][0]
     if kind == "paths" and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return "\n".join(str(folder / Path(item).expanduser()) for item in value)
+    if kind == "paths" and isinstance(value, str) and "," in value and not (folder / value).exists():
+        # Hosts, as on the command line.
+        return value
     if kind in ("path", "paths") and isinstance(value, str):
         return str(folder / Path(value).expanduser())
     if kind == "count" and isinstance(value, int) and not isinstance(value, bool):
@@ -123,7 +126,7 @@ def _check(name: str, setting: Setting) -> None:
     if not _is_text(setting.value):
         raise SettingError(f"{setting.origin}: {name}: {setting.value!r} is not UTF-8 text: rename the file")
     kind = KNOWN[name][0]
-    if kind == "count" and not (setting.value.isdecimal() and 1 <= int(setting.value) <= 10_000):
+    if kind == "count" and not (re.fullmatch(r"[0-9]{1,5}", setting.value) and 1 <= int(setting.value) <= 10_000):
         raise SettingError(f"{setting.origin}: {name}: {setting.value!r} must be a whole number from 1 to 10000")
     if kind == "seconds":
         try:

@@ -1,5 +1,6 @@
 """The Docker engine and its containers, by GETs on its socket alone."""
 
+import http.client
 import re
 import time
 from collections.abc import Collection, Mapping
@@ -20,6 +21,8 @@ MOST_INSPECTED = 200
 UNITS = ("second", "minute", "hour", "day", "week", "month", "year")
 EXIT = re.compile(r"Exited \((-?\d+)\)")
 NEVER = "0001-01-01"
+# Instead of a restart policy, where the engine did not tell.
+UNKNOWN = "unknown"
 
 
 def collect(target: Target, config: Config) -> Snapshot:
@@ -61,8 +64,10 @@ def read_containers(engine: Engine, made: DockerSnapshot) -> None:
     for row in rows[:MOST_INSPECTED]:
         try:
             seen = engine.inspect(str(row["Id"]))
-        except EngineError:
-            # Removed since it was listed.
+        except EngineError as error:
+            # 404: removed since it was listed.
+            if error.status != http.client.NOT_FOUND:
+                made.containers.append(_uninspected(row, error))
             continue
         made.containers.append(_container(seen))
 
@@ -91,6 +96,14 @@ def _listed(row: Mapping[str, Any]) -> Container:
         compose_project=str(labels.get("com.docker.compose.project", "")),
         compose_service=str(labels.get("com.docker.compose.service", "")),
     )
+
+
+def _uninspected(row: Mapping[str, Any], error: EngineError) -> Container:
+    """What the list told of a container that the engine can't describe: one that is broken in itself."""
+    made = _listed(row)
+    made.restart_policy = UNKNOWN
+    made.error = f"the engine can't inspect it: {redact.text(str(error))}"
+    return made
 
 
 def _container(seen: Mapping[str, Any]) -> Container:

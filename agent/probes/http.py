@@ -5,7 +5,10 @@ import json
 import socket
 import ssl
 import time
-from urllib.parse import SplitResult, urljoin, urlsplit
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -14,6 +17,8 @@ from agent.config import Config
 from fleetmedic.v1.snapshot_pb2 import HttpSnapshot, Snapshot, Target
 
 LARGEST_BODY = 64 * 1024
+# Only what no request line may hold is encoded.
+SENT_AS_IT_IS = "!#$%&'()*+,/:;=?@[]~"
 MOST_CHECKS = 50
 LONGEST_SAID = 200
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -48,8 +53,8 @@ def _get(url: str) -> HttpSnapshot:
     made = HttpSnapshot(phase="resolve")
     try:
         _exchange(urlsplit(url), url, made)
-    except socket.gaierror as error:
-        made.error_class, made.error_text = "dns", error.strerror or "no address"
+    except (socket.gaierror, UnicodeError) as error:
+        made.error_class, made.error_text = "dns", getattr(error, "strerror", None) or "no host name"
     except ssl.SSLCertVerificationError as error:
         made.error_class, made.error_text = "certificate", error.verify_message
     except ssl.SSLError as error:
@@ -78,12 +83,10 @@ def _exchange(parts: SplitResult, url: str, made: HttpSnapshot) -> None:
         return seconds
 
     began = time.monotonic()
-    address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     began = _ended(made, "resolve", began)
-    with socket.socket(address[0], socket.SOCK_STREAM) as plain:
-        made.phase = "connect"
-        plain.settimeout(left())
-        plain.connect(address[4])
+    made.phase = "connect"
+    with connected(addresses, left) as plain:
         began = _ended(made, "connect", began)
         connection = http.client.HTTPConnection(host, port)
         connection.sock = plain
@@ -96,7 +99,8 @@ def _exchange(parts: SplitResult, url: str, made: HttpSnapshot) -> None:
         made.phase = "processing"
         connection.sock.settimeout(left())
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request("GET", path, headers={"User-Agent": f"fleetmedic/{VERSION}", "Accept": "*/*"})
+        said = {"User-Agent": f"fleetmedic/{VERSION}", "Accept": "*/*"}
+        connection.request("GET", quote(path, safe=SENT_AS_IT_IS), headers=said)
         answer = connection.getresponse()
         began = _ended(made, "processing", began)
         made.phase = "transfer"
@@ -104,6 +108,23 @@ def _exchange(parts: SplitResult, url: str, made: HttpSnapshot) -> None:
         _ended(made, "transfer", began)
         connection.close()
     _read(answer, body, url, made)
+
+
+def connected(addresses: Sequence[tuple[Any, ...]], left: Callable[[], float]) -> socket.socket:
+    """To the first address that takes it, as every client does; an error is the last one's."""
+    for place, (family, kind, protocol, _, address) in enumerate(addresses, 1):
+        plain = socket.socket(family, kind, protocol)
+        try:
+            # A silent one must leave time for the next.
+            plain.settimeout(left() / (len(addresses) - place + 1))
+            plain.connect(address)
+        except OSError:
+            plain.close()
+            if place == len(addresses):
+                raise
+        else:
+            return plain
+    raise socket.gaierror(socket.EAI_NONAME, "no address")
 
 
 def _ended(made: HttpSnapshot, phase: str, began: float) -> float:
@@ -125,7 +146,9 @@ def _read(answer: http.client.HTTPResponse, body: bytes, url: str, made: HttpSna
     made.reason_phrase = redact.text(answer.reason)
     made.content_type = answer.getheader("Content-Type", "").partition(";")[0]
     if answer.status in REDIRECTS:
-        made.redirected_to = urljoin(url, answer.getheader("Location", ""))
+        # A place that is no URL stays empty: a redirect to nowhere.
+        with suppress(ValueError):
+            made.redirected_to = urljoin(url, answer.getheader("Location", ""))
     if made.content_type.endswith("json"):
         for name, said in _checks(body).items():
             made.checks[name] = said
@@ -135,7 +158,7 @@ def _checks(body: bytes) -> dict[str, str]:
     """The sub-checks of a health body: {"checks": {"database": "timeout"}} or {"database": {"status": "down"}}."""
     try:
         decoded = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     if not isinstance(decoded, dict):
         return {}

@@ -21,7 +21,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from agent import budgets, jobs, procfs, redact, resident
-from agent.config import Config, PostgresLogin, secret
+from agent.config import Config, login_for, secret
 from agent.probes import network, postgres_errors
 from fleetmedic.v1.snapshot_pb2 import (
     POSTGRES_RUNG_FRESH,
@@ -136,7 +136,7 @@ def log_in(target: Target, config: Config) -> Session:
 
 
 def _ways_in(target: Target, config: Config) -> Iterator[Login]:
-    configured = _configured(target, config)
+    configured = login_for(target, config.postgres)
     if configured is not None:
         password = secret(configured.password_file)
         yield Login(configured.user, configured.dbname, password, 0, POSTGRES_RUNG_FRESH)
@@ -148,13 +148,6 @@ def _ways_in(target: Target, config: Config) -> Iterator[Login]:
     named = procfs.environment_value(target.pid, "POSTGRES_USER")
     for role in dict.fromkeys(filter(None, (named, "postgres", user))):
         yield Login(role, "postgres", "", target.pid, POSTGRES_RUNG_SUPERUSER)
-
-
-def _configured(target: Target, config: Config) -> PostgresLogin | None:
-    def same(login: PostgresLogin) -> bool:
-        return (login.host, login.port, login.socket) == (target.host, target.port, target.socket)
-
-    return next((login for login in config.postgres if same(login)), None)
 
 
 def _connect(target: Target, login: Login) -> psycopg.Connection[dict[str, Any]]:

@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from agent import budgets, redact
-from agent.config import Config, RedisLogin, secret
+from agent.config import Config, RedisLogin, login_for, secret
 from agent.probes import network
 from fleetmedic.v1.snapshot_pb2 import RedisSnapshot, Snapshot, Target
 
@@ -51,7 +51,7 @@ MESSAGES = (
 def collect(target: Target, config: Config) -> Snapshot:
     """In plain text, and once over TLS where that is cut off before any answer: a TLS port does so."""
     network.join(target)
-    login = _configured(target, config)
+    login = login_for(target, config.redis)
     made = _look(target, login, secured=login is not None and login.tls)
     # Most TLS ports close, some answer with an alert, which is no Redis protocol.
     unanswered = made.error_class == "cut" or made.error_text.startswith("Protocol Error")
@@ -134,13 +134,6 @@ def _client(target: Target, login: RedisLogin | None, *, secured: bool) -> "redi
         # The names and versions that redis-py would set need an ACL of their own.
         driver_info=None,
     )
-
-
-def _configured(target: Target, config: Config) -> RedisLogin | None:
-    def same(login: RedisLogin) -> bool:
-        return (login.host, login.port, login.socket) == (target.host, target.port, target.socket)
-
-    return next((login for login in config.redis if same(login)), None)
 
 
 def _refusal(made: RedisSnapshot, error: redis.RedisError) -> None:

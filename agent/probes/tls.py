@@ -22,8 +22,8 @@ def collect(target: Target, config: Config) -> Snapshot:
         made.error_class, made.error_text = "timeout", f"no handshake in {budgets.TLS_HANDSHAKE:g} s"
     except ConnectionRefusedError:
         made.error_class, made.error_text = "refused", "connection refused"
-    except socket.gaierror as error:
-        made.error_class, made.error_text = "dns", error.strerror or "no address"
+    except (socket.gaierror, UnicodeError) as error:
+        made.error_class, made.error_text = "dns", getattr(error, "strerror", None) or "no host name"
     except OSError as error:
         made.error_class, made.error_text = "cut", error.strerror or type(error).__name__
     return Snapshot(tls=made)

@@ -70,6 +70,10 @@ def main() -> None:
     """The console script. Every error ends as one line on standard error, and an exit code of its kind."""
     # gRPC's own log lines are for its developers; the causes are ours to say. Read when grpc is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # noqa: TID251 - the edge
+    # A descriptor that the caller closed is None here, and print() and isatty() of it an error.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - to the end of the process
     click.UsageError.exit_code = USAGE
     click.BadParameter.exit_code = USAGE
     sys.exit(_run())

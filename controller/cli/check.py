@@ -1,12 +1,13 @@
 """fleetmedic check: look at every host and say what is wrong."""
 
 import contextlib
+import os
 import random
 import shlex
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,7 +22,7 @@ from controller.cli.options import Desk
 from controller.inventory.connection import AGENTLESS
 from controller.inventory.graph import InventoryError
 from controller.render import check_json, check_text
-from controller.render.check_text import View
+from controller.render.check_text import Again, View
 from controller.render.escape import line
 from controller.report import HostReport, State
 from controller.store import database, runs
@@ -99,23 +100,30 @@ def command(
     """
     desk = options.desk(**flags)
     wanted = Wanted(form, show == "all", not no_fold, no_colour, strict)
-    again = _again({**flags, "service": services, "include": include, "exclude": exclude})
+    asked = _given({**flags, "service": services, "include": include, "exclude": exclude})
+    # Without an inventory there is one host, and no name for it is needed.
+    hosts = " {hosts}" if desk.sources() else ""
+    again = Again(
+        f"fleetmedic check{hosts}{asked}",
+        _given({name: value for name, value in flags.items() if name != "store"}),
+        _given({"store": flags.get("store")}),
+    )
     return _Checking(desk, wanted, again).run(pattern, Question(include, exclude, services))
 
 
-def _again(flags: "dict[str, str | Sequence[str] | None]") -> str:
-    """The command that asks {hosts} once more, with what was given on this one."""
-    words = ["fleetmedic", "check", "{hosts}"]
-    for name, value in flags.items():
-        for item in [value] if isinstance(value, str) else value or ():
-            words += [f"--{name.replace('_', '-')}", shlex.quote(item)]
-    return " ".join(words) if flags.get("inventory") else ""
+def _given(flags: "Mapping[str, str | Sequence[str] | None]") -> str:
+    """Flags as they were given on this command, to stand behind another; begins with a blank where there are any."""
+    return "".join(
+        f" --{name.replace('_', '-')} {shlex.quote(item)}"
+        for name, value in flags.items()
+        for item in ([value] if isinstance(value, str) else value or ())
+    )
 
 
 class _Checking:
     """One run of the command."""
 
-    def __init__(self, desk: Desk, wanted: Wanted, again: str) -> None:
+    def __init__(self, desk: Desk, wanted: Wanted, again: Again) -> None:
         self._desk = desk
         self._wanted = wanted
         self._again = again
@@ -181,7 +189,8 @@ class _Checking:
     def _watch(self, report: HostReport, hosts: int) -> None:
         self._done += 1
         if self._wanted.format == "jsonl":
-            print(check_json.one_line(check_json.host(report)), flush=True)
+            with self._listener():
+                print(check_json.one_line(check_json.host(report)), flush=True)
         # Programs get none, though a person may watch their terminal.
         if self._wanted.format == "text" and sys.stderr.isatty() and hosts > 1:
             self._progress = f"{self._done}/{hosts} hosts answered"
@@ -195,7 +204,20 @@ class _Checking:
             sys.stderr.flush()
             self._progress = ""
 
+    @contextlib.contextmanager
+    def _listener(self) -> Iterator[None]:
+        """Whoever reads us may have seen enough; the check goes on, for its exit code and its place in the store."""
+        try:
+            yield
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
     def _show(self, run: Run) -> None:
+        with self._listener():
+            self._print(run)
+
+    def _print(self, run: Run) -> None:
         if self._wanted.format == "jsonl":
             print(check_json.one_line(check_json.summary(run)))
         elif self._wanted.format == "json":

@@ -1,15 +1,20 @@
 """fleetmedic inventory: what the inventory says."""
 
 import json
+import re
 
 import click
 
 from controller.cli import options
 from controller.inventory import connection
-from controller.inventory.graph import Host, Inventory, InventoryError
+from controller.inventory.graph import Host, InventoryError
 from controller.render.escape import line
 
-SECRET_WORDS = ("pass", "secret", "token", "private_key_content")
+SECRET = re.compile(r"pass|pwd|secret|token|api_?key|credential|private_key_content", re.IGNORECASE)
+# In a URL: what stands between a user and the host, and the values of such words in its query.
+IN_URL = re.compile(r"(://[^\s/@:]*:)[^\s/@]*@")
+IN_QUERY = re.compile(r"([?&][^=&\s]*(?:pass|pwd|secret|token|key|auth)[^=&\s]*=)[^&\s]*", re.IGNORECASE)
+MASK = "***"
 
 
 @click.group("inventory")
@@ -67,17 +72,16 @@ def graph(inventory: tuple[str, ...]) -> None:
     """
     read = options.desk(inventory=inventory).inventory()
     click.echo("@all:")
-    for name in read.groups["all"].children:
-        _branch(read, name, 1)
-
-
-def _branch(inventory: Inventory, name: str, depth: int) -> None:
-    group = inventory.groups[name]
-    click.echo(f"{'  |' * depth}--@{name}:")
-    for child in group.children:
-        _branch(inventory, child, depth + 1)
-    for host in group.hosts:
-        click.echo(f"{'  |' * (depth + 1)}--{host}")
+    # By hand: groups may be nested deeper than calls.
+    # What is last comes first out: children before hosts.
+    waiting = [(f"@{name}:", name, 1) for name in reversed(read.groups["all"].children)]
+    while waiting:
+        text, name, depth = waiting.pop()
+        click.echo(f"{'  |' * depth}--{text}")
+        group = read.groups.get(name)
+        if group:
+            waiting += [(host, "", depth + 1) for host in reversed(group.hosts)]
+            waiting += [(f"@{child}:", child, depth + 1) for child in reversed(group.children)]
 
 
 @command.command(short_help="One host: where it is dialled, its groups and variables.")
@@ -105,7 +109,17 @@ def host(name: str, inventory: tuple[str, ...]) -> None:
 
 def _shown(host: Host) -> dict[str, object]:
     """The variables, but for those that hold secrets by their name."""
-    return {
-        name: "***" if any(word in name.lower() for word in SECRET_WORDS) else variable.value
-        for name, variable in host.variables.items()
-    }
+    return {name: _clean(name, variable.value) for name, variable in host.variables.items()}
+
+
+def _clean(name: str, value: object) -> object:
+    """A value as JSON can hold it, without what is secret by its name or within a URL."""
+    if SECRET.search(name) and not isinstance(value, dict):
+        return MASK
+    if isinstance(value, dict):
+        return {str(key): _clean(str(key), inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_clean(name, inner) for inner in value]
+    if isinstance(value, str):
+        return IN_QUERY.sub(rf"\1{MASK}", IN_URL.sub(rf"\1{MASK}@", value))
+    return value

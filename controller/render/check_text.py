@@ -38,6 +38,8 @@ STATE_WIDTH = 10
 HOST_WIDTH = 16
 INDENT = STATE_WIDTH + HOST_WIDTH
 CLOCK_TOLERANCE = 1.0
+# Of one summary: an agent of ours writes a few hundred characters.
+LONGEST = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,25 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """What commands printed here are made of, so that they work for whoever copies them.
+
+    `command` asks once more, with `{hosts}` where there is an inventory; `fleet` and `store` are the flags, as given,
+    by which another command finds the same hosts and the same store.
+    """
+
+    command: str
+    fleet: str = ""
+    store: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class View:
-    """`everything` shows what is well too; `again` is the command that asks `{hosts}` once more."""
+    """`everything` shows what is well too."""
 
     everything: bool
     folded: bool
-    again: str
+    again: Again
     now: float
 
 
@@ -120,12 +135,12 @@ def _result(paper: Paper, item: Shown, view: View) -> None:
     subject = finding.subject
     names = [name for name in item.names if name not in ("", subject.service)]
     on = " ".join([subject.service, _ids(names, view.everything)]) if names else subject.service
-    text = f"{line(finding.id)}  {line(on)}: {line(finding.summary)}{_since(finding, view.now)}"
+    text = f"{line(finding.id)}  {line(on)}: {line(finding.summary[:LONGEST])}{_since(finding, view.now)}"
     if len(item.hosts) > 1 and paper.terminal:
         text += f" (same on {len(item.hosts)} hosts)"
     _lines(paper, state, word, hosts, text)
     if finding.status not in QUIET:
-        _advice(paper, item)
+        _advice(paper, item, view.again)
 
 
 def _lines(paper: Paper, state: str, word: str, hosts: str, text: str) -> None:
@@ -140,10 +155,11 @@ def _lines(paper: Paper, state: str, word: str, hosts: str, text: str) -> None:
         paper.hanging(" " * INDENT, text, INDENT, INDENT)
 
 
-def _advice(paper: Paper, item: Shown) -> None:
+def _advice(paper: Paper, item: Shown, again: Again) -> None:
     finding = item.finding
     if finding.next:
-        step = line(finding.next).replace("{host}", ",".join(map(shlex.quote, item.hosts)))
+        hosts = ",".join(map(shlex.quote, item.hosts))
+        step = line(finding.next).replace("check {host}", f"check {hosts}{again.fleet}").replace("{host}", hosts)
         paper.hanging(" " * INDENT + paper.paint("next: ", "dim"), step, INDENT + 6, INDENT + 6)
 
 
@@ -276,11 +292,12 @@ def _totals(paper: Paper, run: Run, view: View) -> None:
     checks = f"{counted(run.checks, 'check')} in {run.seconds:.1f}s"
     paper.write(f"{counted(len(reports), 'host')}: {said}   {checks}   run {name}")
     bad = [report.host for report in reports if report.state != State.OK or report.warns]
-    whole = view.again.replace("{hosts}", shlex.quote(run.pattern)) or "fleetmedic check"
-    details = f"details: fleetmedic runs show {run.id}" if bad and run.id else f"all of it: {whole} --show all"
+    whole = view.again.command.replace("{hosts}", shlex.quote(run.pattern))
+    kept = f"details: fleetmedic runs show {run.id}{view.again.store}"
+    details = kept if bad and run.id else f"all of it: {whole} --show all"
     paper.hanging("", f"{details}   exit code {run.exit_code}", 0, 0)
-    if bad and view.again:
-        paper.hanging("", f"again: {view.again.replace('{hosts}', shlex.quote(','.join(bad)))}", 0, 0)
+    if bad and "{hosts}" in view.again.command:
+        paper.hanging("", f"again: {view.again.command.replace('{hosts}', shlex.quote(','.join(bad)))}", 0, 0)
 
 
 def counted(number: int, word: str) -> str:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from controller.render.check_text import ORDER, WORDS
+from controller.render.check_text import LONGEST, ORDER, WORDS
 from controller.render.escape import block, line
 from controller.render.paper import Paper
 from controller.report import HostReport, State
@@ -20,29 +20,32 @@ def body(paper: Paper, run: Run, only: str | None) -> None:
     if run.inventory:
         paper.write(f"inventory {line(run.inventory)}")
     shown = [report for report in run.reports if only in (None, report.host)]
+    # One source; of several, the run keeps no more than a text.
+    given = f" -i {shlex.quote(run.inventory)}" if run.inventory and " " not in run.inventory else ""
     for report in sorted(shown, key=lambda item: item.state == State.OK):
-        _host(paper, report)
+        _host(paper, report, given)
     paper.write(f"exit code {run.exit_code}")
 
 
-def _host(paper: Paper, report: HostReport) -> None:
+def _host(paper: Paper, report: HostReport, given: str) -> None:
     paper.write()
     cause = f": {line(report.cause)}" if report.cause else ""
     paper.write(f"{report.host}  {report.state.value}{cause}  ({report.seconds:.2f}s)")
     rank = {status: place for place, status in enumerate(ORDER)}
     for finding in sorted(report.answer.findings, key=lambda item: rank.get(item.status, -1)):
         if finding.status not in (STATUS_OK, STATUS_SKIPPED):
-            _finding(paper, finding, report.host)
+            _finding(paper, finding, report.host, given)
     quiet = [line(finding.id) for finding in report.answer.findings if finding.status in (STATUS_OK, STATUS_SKIPPED)]
     if quiet:
         paper.hanging("  well or skipped: ", ", ".join(sorted(set(quiet))), 4, 19)
 
 
-def _finding(paper: Paper, finding: Finding, host: str) -> None:
+def _finding(paper: Paper, finding: Finding, host: str, given: str) -> None:
     word = WORDS.get(finding.status, "")
     subject = finding.subject
     sign = paper.paint(f"{paper.sign(word) if word else '?'} {(word or '?').upper()}", word)
-    text = f"{line(finding.id)}  {line(subject.service)} {line(subject.name)}: {line(finding.summary)}"
+    summary = line(finding.summary[:LONGEST])
+    text = f"{line(finding.id)}  {line(subject.service)} {line(subject.name)}: {summary}"
     paper.hanging(f"  {sign}  ", text, 4, 12)
     for metric in finding.metrics:
         limit = (
@@ -58,7 +61,8 @@ def _finding(paper: Paper, finding: Finding, host: str) -> None:
     if finding.equal_command:
         paper.write(f"      same as: {line(finding.equal_command)}")
     if finding.next:
-        paper.write(f"      next: {line(finding.next).replace('{host}', shlex.quote(host))}")
+        step = line(finding.next).replace("check {host}", f"check {{host}}{given}")
+        paper.write(f"      next: {step.replace('{host}', shlex.quote(host))}")
 
 
 def _table(paper: Paper, table: Table) -> None:

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from agent import config, registry
 from agent.config import Config, default_folders, load
 from agent.toml_reader import ConfigError
+from tests.lab import authority as certificates
 
 RULES = registry.load()
 PROGRAM = Path(sys.executable).parent / "fleetmedic-agent"
@@ -147,7 +150,7 @@ BAD = [
     ("listen = '127.0.0.1:65536'", ":1: listen: '65536' is no port"),
     ("listen = '127.0.0.1:²'", ":1: listen: '²' is no port"),
     ("[tls]\nkey = '/k'", ":1: tls.certificate: is missing; [tls] needs certificate, key and client_ca"),
-    ("[sampler]\nseconds = 0.5", ":2: sampler.seconds: must be at least 1"),
+    ("[sampler]\nseconds = 0.5", ":2: sampler.seconds: must lie between 1 and 86400"),
     ("[sampler]\nseconds = nan", ":2: sampler.seconds: is nan, and must be a number"),
     ("[sampler]\nseconds = 'x'", ":2: sampler.seconds: is text, and must be a number"),
     ("[[http]]\nservice = 's'", ":1: http.url: is missing"),
@@ -261,3 +264,36 @@ def test_serving_without_tls_is_refused_with_the_command_that_makes_the_files(tm
     done = command("serve", "--config", written(tmp_path, ""))
     assert done.returncode == 65
     assert "[tls] is missing: fleetmedic pki issue" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[limits.PG-UP]\nslow_seconds = 1" + "0" * 400, ":2: limits.PG-UP.slow_seconds: must be a number of at most"),
+        ("x = " + "[" * 3000 + "]" * 3000, ":1: not TOML for us: nested too deeply"),
+        ("[sampler]\nseconds = 10000000", ":2: sampler.seconds: must lie between 1 and 86400"),
+    ],
+    ids=["a huge number", "nested too deeply", "months between samples"],
+)
+def test_what_is_beyond_all_measure_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    done = command("config", "--config", written(tmp_path, text))
+    assert (done.returncode, done.stdout) == (65, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_serving_with_a_certificate_without_names_is_refused_in_one_line(tmp_path: Path) -> None:
+    made = certificates.root(datetime.fromtimestamp(time.time(), UTC)).own.write(tmp_path)
+    text = f'[tls]\ncertificate = "{made.certificate}"\nkey = "{made.key}"\nclient_ca = "{made.certificate}"\n'
+    done = command("serve", "--config", written(tmp_path, text))
+    assert done.returncode == 65
+    assert "has no DNS name" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_url_with_a_secret_is_printed_without_it(tmp_path: Path) -> None:
+    text = '[[http]]\nurl = "http://u:hunter2@127.0.0.1/h?token=hunter3"\n'
+    done = command("config", "--config", written(tmp_path, text))
+    assert done.returncode == 0
+    assert "hunter" not in done.stdout
+    assert "127.0.0.1/h" in done.stdout

@@ -1,5 +1,6 @@
 """The engine's client against a real HTTP server on a UNIX socket: GET alone, and every bad answer an error."""
 
+import json
 import socket
 import threading
 import time
@@ -14,7 +15,9 @@ from agent import probes
 from agent.config import Config
 from agent.engine import Engine, EngineError
 from agent.jobs import Crew, Work
-from fleetmedic.v1.snapshot_pb2 import FAILURE_KIND_TIMEOUT, Target
+from agent.probes import docker
+from fleetmedic.v1.snapshot_pb2 import FAILURE_KIND_TIMEOUT, DockerSnapshot, Snapshot, Target
+from tests.agent.rules.judged import one, statuses
 
 JSON = "application/json"
 Reply = Callable[[socket.socket], None]
@@ -140,3 +143,21 @@ def test_an_answer_that_trickles_is_bounded_by_the_job_s_budget(tmp_path: Path) 
         (made,) = crew.finished(began + 10)
         assert time.monotonic() - began < 1.5
     assert made.failure.kind == FAILURE_KIND_TIMEOUT
+
+
+def test_a_container_that_the_engine_can_not_inspect_is_broken_and_one_that_is_removed_is_not(tmp_path: Path) -> None:
+    rows = [{"Id": "a", "Names": ["/orders"], "State": "dead"}, {"Id": "b", "Names": ["/gone"], "State": "running"}]
+    with stub(
+        tmp_path,
+        says(json.dumps(rows)),
+        says("{}", status="500 RWLayer of container a is unexpectedly nil"),
+        says("{}", status="404 No such container"),
+    ) as served:
+        made = DockerSnapshot()
+        docker.read_containers(Engine(served.path, 5.0), made)
+
+    assert [item.name for item in made.containers] == ["orders"]
+    target = Target(probe="docker", service="docker", name="engine")
+    found = one("DOCKER-EXIT-CLASS", Snapshot(target=target, docker=made))
+    assert statuses([found]) == ["crit"]
+    assert "can't inspect it: 500" in found.summary

@@ -1,5 +1,6 @@
 """Jobs are real forks: what they bring, how they end, and that nothing of them is left."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -361,6 +362,17 @@ def test_old_locks_are_forgotten_and_young_ones_are_not(tmp_path: Path) -> None:
     os.utime(old, (0, time.time() - 2 * 86400))
     jobs.forget_old_locks(tmp_path, time.time())
     assert [file.name for file in tmp_path.iterdir()] == ["b.lock"]
+
+
+def test_an_old_lock_that_a_hanging_job_holds_is_kept(tmp_path: Path) -> None:
+    held = tmp_path / "a.lock"
+    with held.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os.utime(held, (0, time.time() - 2 * 86400))
+        jobs.forget_old_locks(tmp_path, time.time())
+        assert held.exists()
+    jobs.forget_old_locks(tmp_path, time.time())
+    assert not held.exists()
 
 
 def test_a_job_ends_when_its_parent_is_killed(tmp_path: Path) -> None:

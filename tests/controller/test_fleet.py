@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import grpc
@@ -216,6 +217,21 @@ def test_a_name_server_that_is_silent_costs_no_more_than_the_deadline(folder: Pa
     assert {report.cause for report in made if report.state == State.NOT_ATTEMPTED} == {
         "not begun within the deadline of 1s"
     }
+
+
+@pytest.mark.covers("perf:B7.2", "inv:F11")
+def test_names_that_nobody_answers_for_do_not_keep_a_healthy_host_waiting(
+    folder: Path, healthy: list[Endpoint], operator: Identity
+) -> None:
+    # A name to us, for whose look-up no server is asked.
+    start, _, rest = healthy[0].address.partition(".0.")
+    named = Endpoint(healthy[0].name, f"{start}.0.{int(IPv4Address(f'0.0.{rest}'))}", healthy[0].port)
+    names = [Endpoint(f"h{number}", f"h{number}.invalid", 7443) for number in range(200)]
+    silent = dns_server.run(mode="silent")
+    with silent, dns_server.resolver(folder / "resolv.conf", ["127.0.0.53"], options="timeout:5 attempts:1"):
+        made = {report.host: report for report in ask([*names, named], operator, Bounds(32, 1.5, 5.0))}
+    assert made[named.name].state == State.OK, made[named.name].cause
+    assert made[named.name].seconds < 2.0
 
 
 @pytest.mark.covers("inv:F7")

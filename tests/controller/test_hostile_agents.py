@@ -20,7 +20,7 @@ from controller import causes, describing, fleet
 from controller.calling import Bounds
 from controller.inventory.connection import Endpoint
 from controller.render import check_json, check_text, run_text
-from controller.render.check_text import View
+from controller.render.check_text import Again, View
 from controller.render.paper import Paper
 from controller.report import HostReport, State, judged
 from controller.store import database, runs
@@ -170,7 +170,7 @@ def test_whatever_an_answer_holds_it_is_kept_and_shown(items: list[Finding], nam
     assert loaded is not None
     for terminal in (True, False):
         paper = Paper(Screen(), terminal, False, True, 100)
-        check_text.body(paper, run, View(True, True, "", reports.NOW))
+        check_text.body(paper, run, View(True, True, Again("fleetmedic check"), reports.NOW))
         run_text.body(paper, loaded, None)
         assert isinstance(paper.stream, StringIO)
         shown = paper.stream.getvalue()

@@ -212,6 +212,11 @@ def test_every_command_that_a_real_run_prints_parses(folder: Path) -> None:
         assert identity
         shown = desk.run("runs", "show", identity[1])
         well = desk.check("--include", "HOST-MEM")
+        store = ("--store", folder / "other.db")
+        elsewhere = fleet.check("--include", "HOST-MEM", *store)
+        details = re.search(r"details: fleetmedic (.*?)   exit", elsewhere.out)
+        assert details
+        assert desk.run(*shlex.split(details[1])).code == 0, "what is printed works"
         outputs = [bad.out, shown.out, well.out, desk.run("runs", "show", "ZZZZ").err, desk.run("check", "nobody").err]
     lines = [("run", line) for text in outputs for line in printed(text)]
     assert wrong(lines) == {}
@@ -219,7 +224,7 @@ def test_every_command_that_a_real_run_prints_parses(folder: Path) -> None:
         (line, place) for place, line in lines
     )
     assert f"fleetmedic runs show {identity[1]}" in [line for _, line in lines]
-    assert "fleetmedic check --show all" in [line for _, line in lines]
+    assert "fleetmedic check --include HOST-MEM --show all" in [line for _, line in lines]
 
 
 def test_every_command_is_known_to_the_listing() -> None:

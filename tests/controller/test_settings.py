@@ -73,6 +73,11 @@ def test_paths_of_a_file_count_from_its_folder_and_a_tilde_is_home(tmp_path: Pat
     assert made["key"].value == f"{folder}/k.pem"
 
 
+def test_hosts_may_stand_in_the_place_of_an_inventory_file(tmp_path: Path) -> None:
+    made = resolve({}, home(tmp_path, 'inventory = "web01,web02"\n'), USER)
+    assert made["inventory"].value == "web01,web02"
+
+
 def test_an_inventory_variable_holds_several_with_colons() -> None:
     assert resolve({}, {"FLEETMEDIC_INVENTORY": "/a.ini:/b.yml"}, USER)["inventory"].value == "/a.ini\n/b.yml"
 

@@ -155,7 +155,8 @@ def test_a_hung_mount_is_abandoned_and_the_next_check_says_since_when(desk: Desk
     assert second["status"] == "error"
     assert "still stuck since" in second["summary"]
     assert len(jobs) == 1
-    assert [item["status"] for item in healed] in ([], ["ok"])
+    assert [item["status"] for item in healed] == ["error"]
+    assert "is not mounted, and agent.toml names it" in healed[0]["summary"]
 
 
 def stuck(fleet: Fleet, point: Path) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """Faults made with a real Docker engine, found by a real agent over mutual TLS."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from docker.models.containers import Container
 
 from tests.coverage import Evidence
-from tests.lab import child, images
-from tests.lab.agents import Fleet
+from tests.lab import agents, child, images
+from tests.lab.agents import Desk, Fleet
 from tests.lab.dockerd import Engine
 from tests.lab.waiting import until
 from tests.scenarios.conftest import EXPECTED
@@ -122,3 +123,30 @@ def test_an_engine_that_hangs_is_named_and_its_containers_are_not_guessed_at(
 
     evidence.fault("DOCKER-DAEMON", found)
     assert [item for item in found if item["status"] == "ok"] == []
+
+
+@pytest.mark.covers("chk:DOCKER-DAEMON")
+def test_an_engine_that_was_stopped_is_down_where_containers_are_expected(desk: Desk, folder: Path) -> None:
+    config = f'\n[docker]\nsocket = "{folder / "docker.sock"}"\nexpected = ["orders"]\n'
+    with agents.run(desk, "engineless", port=7466, config=config) as agent, agents.fleet(desk, [agent]) as fleet:
+        found = {item["id"]: item for item in fleet.findings("--include", "DOCKER-*")}
+        asked = fleet.check("--service", "orders")
+
+    assert found["DOCKER-DAEMON"]["status"] == "crit"
+    assert "refused" in found["DOCKER-DAEMON"]["summary"]
+    assert asked.code == 2, "whoever asks for a service hears that its engine is down"
+
+
+@pytest.mark.covers("chk:DOCKER-EXIT-CLASS")
+def test_a_container_is_a_service_that_can_be_asked_for_by_name(site: Fleet, engine: Engine) -> None:
+    with images.run_container(engine, "ledger", ["sh", "-c", "exit 1"], **STAY) as container:
+        until("the container has ended", lambda: ended(container))
+        bad = site.findings("--service", "ledger")
+    with images.run_container(engine, "ledger", SLEEP, init=True):
+        well = site.findings("--service", "ledger")
+        nobody = site.check("--service", "ledgre")
+
+    assert {item["service"] for item in bad if item["status"] == "crit"} == {"ledger"}
+    assert {item["status"] for item in well} == {"ok"}
+    assert {"DOCKER-EXIT-CLASS", "DOCKER-RESTART-LOOP"} <= {item["id"] for item in well}
+    assert (nobody.code, "did you mean ledger?" in nobody.err) == (65, True)

@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -16,6 +18,9 @@ import pytest
 
 from agent import procfs
 from agent.recorder import Recorder
+from fleetmedic.v1.agent_pb2 import CheckRequest
+from fleetmedic.v1.finding_pb2 import STATUS_OK
+from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse
 from fleetmedic.v1.snapshot_pb2 import Target
 from tests.lab import agents, child, fixtures, postgres
 from tests.lab.agents import BIN, Desk, Fleet
@@ -285,3 +290,98 @@ def test_checks_whose_callers_hang_up_give_their_slots_back(desk: Desk, folder: 
         done = fleet.check("--include", "HOST-MEM")
 
     assert done.code == 0, done.out
+
+
+FAKE_REDIS = """
+import ctypes, socket, sys
+ctypes.CDLL(None).prctl(15, b"redis-server")
+s = socket.create_server(("0.0.0.0", 6412))
+print("ready", flush=True)
+while True:
+    c = s.accept()[0]
+    c.settimeout(1)
+    try:
+        while data := c.recv(4096):
+            sys.stdout.write(repr(data) + "\\n")
+            sys.stdout.flush()
+            c.sendall(b"+OK\\r\\n")
+    except OSError:
+        pass
+"""
+
+
+@pytest.mark.covers("sec:hostile-host")
+def test_a_server_in_a_network_of_its_own_gets_no_password_of_one_at_the_same_address(desk: Desk, folder: Path) -> None:
+    fixtures.need(root=True)
+    password = folder / "password"
+    password.write_text("hunter2Canary\n")
+    password.chmod(0o600)
+    config = f'\n[[redis]]\nhost = "127.0.0.1"\nport = 6412\npassword_file = "{password}"\n'
+    shell = "ip link set lo up; exec " + shlex.join([sys.executable, "-c", FAKE_REDIS])
+    command = [*AS_NOBODY, "unshare", "-rn", "sh", "-c", shell]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as fake:
+        assert fake.stdout is not None
+        assert fake.stdout.readline() == b"ready\n"
+        with agents.run(desk, "guarded", port=7467, config=config) as agent, agents.fleet(desk, [agent]) as fleet:
+            found = fleet.findings("--include", "REDIS-UP")
+        fake.kill()
+        heard = fake.stdout.read()
+
+    assert b"HELLO" in heard, "it was asked"
+    assert b"hunter2Canary" not in heard
+    named = next(item for item in found if item["name"] == "127.0.0.1:6412" and item["status"] == "crit")
+    assert "refused" in named["summary"], "the real one is down, and says so"
+
+
+@pytest.mark.covers("sec:hostile-host", "chk:discovery")
+def test_a_process_with_an_impossible_root_hides_nothing_else(desk: Desk, folder: Path) -> None:
+    fixtures.need(root=True)
+    folder.chmod(0o777)
+    code = f"""
+import os, socket
+s = socket.socket(socket.AF_UNIX); s.bind("{folder}/circle"); s.listen()
+os.unlink("{folder}/circle"); os.symlink("{folder}/circle", "{folder}/circle")
+print("ready", flush=True)
+"""
+    shell = shlex.join([sys.executable, "-c", IMPOSTOR, "redis-server", code])
+    command = [*AS_NOBODY, "unshare", "-rm", "sh", "-c", f"exec {shell}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        found = desk.check("--format", "json").json()["reports"][0]["findings"]
+        process.kill()
+
+    said = {(item["id"], item["status"]) for item in found}
+    assert {("HOST-MEM", "ok"), ("HOST-DISK-SPACE", "ok")} <= said
+    blind = [item for item in found if item["id"] == "REDIS-UP" and str(process.pid) in item["name"]]
+    assert ["can't be looked into" in item["summary"] for item in blind] == [True]
+
+
+@pytest.mark.covers("chk:needs-root", "exp:local")
+def test_whoever_is_not_the_agents_user_can_check_with_folders_of_their_own(folder: Path) -> None:
+    fixtures.need(root=True)
+    for name, mode in (("home", 0o755), ("agent", 0o700)):
+        (folder / name).mkdir(mode=mode)
+    os.chown(folder / "home", NOBODY, NOBODY)
+    password = folder / "password"
+    password.write_text("hunter2Canary\n")
+    password.chmod(0o600)
+    file = folder / "agent.toml"
+    redis = f'\n[[redis]]\nhost = "127.0.0.1"\nport = 6413\npassword_file = "{password}"\n'
+    file.write_text(f'state = "{folder}/agent/state"\nrun = "{folder}/agent"\nfront_user = "nobody"\n{redis}')
+    file.chmod(0o644)
+    request = LocalRequest(check=CheckRequest())
+    body = request.SerializeToString()
+    done = subprocess.run(
+        [*AS_NOBODY, BIN / "fleetmedic-agent", "check", "--stdio", "--config", file],
+        env={"PATH": os.defpath, "HOME": str(folder / "home"), "LANG": "C.UTF-8"},
+        input=struct.pack(">I", len(body)) + body,
+        capture_output=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    answer = LocalResponse.FromString(done.stdout[4:]).check
+    found = {item.id: item for item in answer.findings if item.subject.name in ("memory", "127.0.0.1:6413")}
+    assert found["HOST-MEM"].status == STATUS_OK
+    assert found["REDIS-UP"].reason == "needs root"

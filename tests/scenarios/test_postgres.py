@@ -269,3 +269,21 @@ def test_the_agents_session_can_neither_write_nor_wait(site: Fleet, server: Post
 
     assert row is not None
     assert after == (1,), "one connection for each server, before and after a check"
+
+
+@pytest.mark.covers("chk:grants")
+@pytest.mark.parametrize("role", ["CREATE ROLE weak LOGIN", "CREATE ROLE weak LOGIN NOINHERIT IN ROLE pg_monitor"])
+def test_a_role_that_does_not_see_others_sessions_counts_none_and_says_what_it_needs(
+    desk: Desk, folder: Path, role: str
+) -> None:
+    with postgres.run(folder, port=5443, settings=FULL) as server:
+        with contextlib.closing(prepared(server).connect(autocommit=True)) as session:
+            session.execute(role.encode())
+        config = f'\n[[postgres]]\nsocket = "{server.sockets}"\nport = 5443\nuser = "weak"\n'
+        with held(server, 3, role="app"), agents.run(desk, "weak01", port=7453, config=config) as agent:
+            found = {item["id"]: item for item in of(server, agent, desk)}
+
+    assert found["PG-UP"]["status"] == "ok"
+    for rule in ("PG-CONN-SATURATION", "PG-IDLE-TXN", "PG-LOCK-ROOT"):
+        assert found[rule]["status"] == "skipped", found[rule]
+        assert "GRANT pg_monitor TO weak" in found[rule]["reason"]

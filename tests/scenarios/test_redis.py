@@ -166,10 +166,10 @@ def test_a_redis_that_is_named_as_tls_gets_no_password_in_plain_text(folder: Pat
     }
     login = RedisLogin("cache", "127.0.0.1", 6398, "", "", password, "agent.toml:1", tls=True)
     config = Config(None, "h", folder, folder, redis=(login,))
-    target = Target(probe="redis", host="127.0.0.1", port=6398)
+    target = Target(probe="redis", host="127.0.0.1", port=6398, origin=login.origin)
     with redis.run(folder / "redis", port=6399, settings=settings):
         seen = probe.collect(target, config).redis
-        elsewhere = Target(probe="redis", host="127.0.0.1", port=6399)
+        elsewhere = Target(probe="redis", host="127.0.0.1", port=6399, origin=login.origin)
         plain = probe.collect(elsewhere, replace(config, redis=(replace(login, port=6399),))).redis
 
     assert (seen.error_class, seen.tls) == ("", True)
@@ -204,3 +204,18 @@ def _no_place_to_save(clients: "list[library.Redis]") -> None:
 
 
 FAULTS = {"clients": _all_clients, "script": _endless_script, "misconf": _no_place_to_save}
+
+
+def test_a_cache_that_finds_nothing_to_evict_and_refuses_writes_is_named(
+    site: Fleet, folder: Path, evidence: Evidence
+) -> None:
+    settings = {"maxmemory": "20mb", "maxmemory-policy": "volatile-lru"}
+    with redis.run(folder, port=6391, settings=settings) as server:
+        evidence.well("REDIS-NOEVICTION-FULL", site.findings("--include", "REDIS-*"), **at(server))
+        fill(server, 1.0)
+        with pytest.raises(library.exceptions.OutOfMemoryError):
+            server.client().set("one more", "x" * 1_000_000)
+        full = evidence.fault("REDIS-NOEVICTION-FULL", site.findings("--include", "REDIS-*"), **at(server))
+
+    assert full["status"] == "crit"
+    assert "volatile-lru finds nothing to evict" in full["summary"]

@@ -1,8 +1,10 @@
 """Twenty secrets planted on a host appear in no answer, store, output, log or process argument."""
 
 import contextlib
+import sqlite3
 import subprocess
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,9 +62,21 @@ url = "http://user:{SECRETS[2]}@127.0.0.1:9/health?access_token={SECRETS[3]}"
         logs = [file.read_bytes() for file in agent.folder.rglob("*") if file.is_file() and file.suffix != ".key"]
 
     store = b"".join(file.read_bytes() for file in (desk.folder / "state").rglob("*") if file.is_file())
-    everything = "".join(said + argv).encode() + store + b"".join(log for log in logs if b"password_file" not in log)
+    answers = b"".join(kept(desk))
+    assert b"password=***" in answers, "the output of a health check, which snapshots alone hold"
+    everything = (
+        "".join(said + argv).encode() + store + answers + b"".join(log for log in logs if b"password_file" not in log)
+    )
     leaked = [secret for secret in SECRETS if secret.encode() in everything]
     assert leaked == []
+
+
+def kept(desk: Desk) -> Iterator[bytes]:
+    """The whole answers of the store, snapshots and all, as they came over the wire."""
+    for file in (desk.folder / "state").rglob("controller.db"):
+        with contextlib.closing(sqlite3.connect(file)) as base:
+            for (answer,) in base.execute("SELECT answer FROM reports WHERE answer IS NOT NULL"):
+                yield zlib.decompress(answer)
 
 
 CONTAINER = ["sh", "-c", f"echo token={SECRETS[5]}; exec sleep 600"]

@@ -42,7 +42,8 @@ def _judged(snapshot: Snapshot, slow: Limit) -> Finding:
 
 def _said(snapshot: Snapshot, took: float, slow: Limit) -> tuple[Level, str]:
     dns = snapshot.dns
-    bad = [item for item in dns.servers if not _fine(item, system=dns.system)]
+    known = any(item.code == "NOERROR" for item in dns.servers)
+    bad = [item for item in dns.servers if not _fine(item, system=dns.system, known=known)]
     by_server = ", ".join(f"{item.server} {item.code}" for item in dns.servers)
     if dns.system.code != "NOERROR":
         return (
@@ -58,6 +59,6 @@ def _said(snapshot: Snapshot, took: float, slow: Limit) -> tuple[Level, str]:
     return STATUS_OK, f"resolves in {1000 * took:.0f} ms to {addresses}"
 
 
-def _fine(answer: DnsAnswer, *, system: DnsAnswer) -> bool:
-    """A name from /etc/hosts is no name server's business: NXDOMAIN there is no fault of the server's."""
-    return answer.code == "NOERROR" or (answer.code == "NXDOMAIN" and system.code == "NOERROR")
+def _fine(answer: DnsAnswer, *, system: DnsAnswer, known: bool) -> bool:
+    """A name from /etc/hosts is no name server's business: where none knows it, none is at fault."""
+    return answer.code == "NOERROR" or (answer.code == "NXDOMAIN" and system.code == "NOERROR" and not known)

@@ -6,11 +6,16 @@ from agent.rule import Seen, finding
 from fleetmedic.v1.finding_pb2 import STATUS_OK, Finding
 from fleetmedic.v1.snapshot_pb2 import Container, DockerSnapshot, Snapshot
 
-STAYING = frozenset({"always", "unless-stopped"})
+# "unknown" where the engine can't inspect it: nobody said that it may end.
+STAYING = frozenset({"always", "unless-stopped", "unknown"})
 
 
 def service(container: Container) -> str:
     return container.compose_service or container.name
+
+
+def services(seen: DockerSnapshot) -> set[str]:
+    return {service(item) for item in (*seen.containers, *seen.listed)}
 
 
 def is_called(container: Container, names: Collection[str]) -> bool:

@@ -7,7 +7,7 @@ A server that fills up is mostly one application that leaks, or too many workers
 from collections.abc import Iterator
 
 from agent.rule import Limit, Limits, Seen, finding, graded, metric, skipped, table
-from agent.rules.postgres import OWNER_COLUMNS, ordinary_slots, owner_rows, unread
+from agent.rules.postgres import OWNER_COLUMNS, blindness, ordinary_slots, owner_rows, unread
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_OK, Finding
 from fleetmedic.v1.snapshot_pb2 import POSTGRES_RUNG_PROCESS_TITLES, Snapshot
 
@@ -25,7 +25,9 @@ def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
     for snapshot in seen.of("postgres"):
         postgres = snapshot.postgres
         if postgres.connections.max_connections:
-            yield _counted(snapshot, limits)
+            # Others' sessions are not even countable without the right to see them.
+            blind = blindness(postgres)
+            yield skipped(snapshot.target, blind) if blind else _counted(snapshot, limits)
         elif postgres.login.rung == POSTGRES_RUNG_PROCESS_TITLES and postgres.login.error_class == "53300":
             yield _titled(snapshot)
         else:
@@ -41,7 +43,7 @@ def _counted(snapshot: Snapshot, limits: Limits) -> Finding:
     if idle:
         summary += f", {idle} idle in transaction"
     owners = snapshot.postgres.owners
-    if status != STATUS_OK and owners and snapshot.postgres.sees_all_sessions:
+    if status != STATUS_OK and owners:
         first = owners[0]
         name = first.application or first.user
         summary += f"; most by {name} from {first.client}: {first.count} {first.state}"

@@ -1,7 +1,8 @@
-"""A Redis that may not evict has room for writes.
+"""Redis refuses no write for want of memory.
 
-With maxmemory-policy noeviction a full Redis refuses writes and still answers reads and PING, so the service fails in
-part and nothing looks down. Refused writes are counted since the flight recorder's oldest sample of five minutes.
+With maxmemory-policy noeviction, or with nothing it may evict, a full Redis refuses writes and still answers reads and
+PING, so the service fails in part and nothing looks down. Refused writes are counted since the flight recorder's
+oldest sample of five minutes.
 """
 
 from collections.abc import Iterator
@@ -28,13 +29,20 @@ def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
 def _judged(snapshot: Snapshot, full: Limit) -> Finding:
     redis = snapshot.redis
     share = used_share(redis)
+    refused = refused_writes(snapshot)
+    if refused and share is not None and redis.maxmemory_policy != "noeviction":
+        summary = (
+            f"{refused} commands refused for want of memory in the last minutes: policy {redis.maxmemory_policy} "
+            f"finds nothing to evict, {size(redis.used_memory)} of {size(redis.maxmemory)} used"
+        )
+        measured = [metric("refused_writes", refused, "count")]
+        return finding(STATUS_CRIT, snapshot.target, summary, metrics=measured, equal_command=COMMAND, next_step=NEXT)
     if redis.maxmemory_policy != "noeviction" or share is None:
         why = "no maxmemory set" if share is None else f"policy {redis.maxmemory_policy} evicts"
         return finding(STATUS_OK, snapshot.target, why, equal_command=COMMAND)
     if redis.role in REPLICA:
         why = "a replica: it takes no client's writes, and heeds no maxmemory unless replica-ignore-maxmemory is no"
         return finding(STATUS_OK, snapshot.target, why, equal_command="redis-cli INFO replication")
-    refused = refused_writes(snapshot)
     status = STATUS_CRIT if share >= full.value or refused else STATUS_OK
     summary = (
         f"{size(redis.used_memory)} of {size(redis.maxmemory)} used ({share:.0%}, limit {full.value:.0%}), noeviction"

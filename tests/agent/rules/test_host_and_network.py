@@ -135,6 +135,11 @@ def test_a_name_is_judged_by_the_system_and_by_each_server(
     assert status("DNS-RESOLVE", dns(system, *servers, seconds=seconds)) == expected
 
 
+def test_a_server_that_denies_a_name_which_another_knows_is_a_warning() -> None:
+    assert status("DNS-RESOLVE", dns("NOERROR", "NOERROR", "NXDOMAIN")) == "warn"
+    assert status("DNS-RESOLVE", dns("NOERROR", "NXDOMAIN", "NXDOMAIN")) == "ok"
+
+
 def test_the_name_server_that_fails_is_named() -> None:
     found = one("DNS-RESOLVE", dns("NOERROR", "NOERROR", "SERVFAIL"))
     assert "1 of 2 name servers fail: 10.0.0.54 answers SERVFAIL" in found.summary

@@ -98,6 +98,16 @@ def test_a_full_server_that_may_not_evict_is_critical(used: int, expected: str) 
     assert status("REDIS-NOEVICTION-FULL", snapshot) == expected
 
 
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+def test_one_that_finds_nothing_to_evict_and_refuses_writes_is_critical_whatever_its_policy(policy: str) -> None:
+    earlier = [sample(NOW - 60, oom_errors=2)]
+    full = redis(used_memory=1400, maxmemory=1000, maxmemory_policy=policy, oom_errors=9, earlier=earlier)
+    found = one("REDIS-NOEVICTION-FULL", full)
+    assert statuses([found]) == ["crit"]
+    assert "7 commands refused" in found.summary
+    assert status("REDIS-MEM-NEAR-MAX", full) == "crit"
+
+
 def test_a_full_server_that_may_evict_is_well() -> None:
     snapshot = redis(used_memory=999, maxmemory=1000, maxmemory_policy="allkeys-lru", oom_errors=9)
     assert status("REDIS-NOEVICTION-FULL", snapshot) == "ok"

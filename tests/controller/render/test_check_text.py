@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.render import check_text, escape
-from controller.render.check_text import View
+from controller.render.check_text import Again, View
 from controller.render.paper import paper
 from controller.report import State
 from controller.store.runs import Run
@@ -18,11 +18,12 @@ from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_INFO, STATUS_OK, STATU
 from tests.controller import reports, terminal
 
 GOLDEN = Path(__file__).parent / "golden"
-AGAIN = "fleetmedic check {hosts} --inventory ./inventory.yml"
+AGAIN = Again("fleetmedic check {hosts} --inventory ./inventory.yml", " --inventory ./inventory.yml")
+HERE = Again("fleetmedic check --include 'HOST-*'")
 UNKNOWN = 99
 
 
-def view(*, everything: bool = False, folded: bool = True, again: str = AGAIN) -> View:
+def view(*, everything: bool = False, folded: bool = True, again: Again = AGAIN) -> View:
     return View(everything, folded, again, reports.NOW)
 
 
@@ -145,7 +146,7 @@ def test_the_totals_count_each_host_once() -> None:
         reports.silent("e", State.TIMEOUT),
         *(reports.silent(state, state) for state in (State.SKIPPED, State.NOT_ATTEMPTED, State.CANCELLED)),
     )
-    totals = on_terminal(run, seen=view(again="")).splitlines()[-2]
+    totals = on_terminal(run, seen=view(again=HERE)).splitlines()[-2]
     assert totals == "8 hosts: 1 ok  1 warn  1 failed  2 unreachable  3 not checked   5 checks in 3.4s   run 7F3K"
     assert sum(map(int, re.findall(r"(\d+) (?:ok|warn|failed|unreachable|not checked)", totals))) == len(run.reports)
 
@@ -153,8 +154,8 @@ def test_the_totals_count_each_host_once() -> None:
 def test_nothing_bad_names_the_way_to_see_it_all() -> None:
     text = on_terminal(reports.run(reports.answered("a", reports.finding())))
     assert text.endswith("all of it: fleetmedic check all --inventory ./inventory.yml --show all   exit code 0\n")
-    here = on_terminal(reports.run(reports.answered("a", reports.finding())), seen=view(again=""))
-    assert here.endswith("all of it: fleetmedic check --show all   exit code 0\n")
+    here = on_terminal(reports.run(reports.answered("a", reports.finding())), seen=view(again=HERE))
+    assert here.endswith("all of it: fleetmedic check --include 'HOST-*' --show all   exit code 0\n")
 
 
 def test_a_host_on_which_every_check_was_skipped_is_not_ok() -> None:
@@ -191,7 +192,7 @@ def test_what_is_well_has_no_since() -> None:
 def test_the_next_step_names_the_hosts_that_need_it() -> None:
     step = "fleetmedic check {host} --show all"
     run = reports.run(*(reports.answered(f"a{n}", reports.finding("C-C", STATUS_CRIT, next_step=step)) for n in (1, 2)))
-    assert "next: fleetmedic check a1,a2 --show all" in on_terminal(run)
+    assert "next: fleetmedic check a1,a2 --inventory ./inventory.yml --show all" in on_terminal(run)
 
 
 @pytest.mark.covers("exp:X3")
@@ -247,3 +248,8 @@ def test_an_ok_result_has_the_word_ok() -> None:
         reports.run(reports.answered("a", reports.finding("X-Y", STATUS_OK))), seen=view(everything=True)
     )
     assert text.startswith("✓ OK      a               X-Y  host memory: 41% is free\n")
+
+
+def test_a_summary_without_end_is_cut() -> None:
+    text = on_terminal(reports.run(reports.answered("a", reports.finding(status=STATUS_CRIT, summary="x y " * 10**6))))
+    assert len(text) < 6000
