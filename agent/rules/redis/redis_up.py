@@ -33,6 +33,7 @@ MEANING = {
     "timeout": "takes the connection and gives no answer (timeout)",
     "refused": "nobody listens there (refused)",
     "cut": "cut the connection off",
+    "no-redis": "sends what is not the Redis protocol: another kind of server holds its address",
     "client-certificate": "speaks TLS and wants a client certificate",
 }
 OUR_LOGIN = frozenset({"NOAUTH", "WRONGPASS", "NOPERM", "client-certificate"})
