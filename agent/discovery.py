@@ -231,7 +231,9 @@ def _add(
     target.probe, target.service, target.origin = probe, service, "discovered"
     target.pid, target.pid_start_ticks, target.container_id = process.pid, process.start_ticks, container
     if not target.socket:
-        target.join_network = procfs.namespace(process.pid, "net") != procfs.namespace("self", "net")
+        network = procfs.namespace(process.pid, "net")
+        # Whose namespaces we may not read is in ours, unless it is in a container.
+        target.join_network = network != procfs.namespace("self", "net") if network else bool(container)
     place = target.socket.removeprefix(f"/proc/{process.pid}/root") or f"{target.host}:{target.port}"
     target.name = f"{place} in {service}" if container else place
     if any(known.name == target.name and known.probe == probe for known in made.targets):
