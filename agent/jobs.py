@@ -196,7 +196,7 @@ class Crew:
         if job.abandoned:
             return _failed(job.work, FAILURE_KIND_OUT_OF_TIME, "not finished when the check's own time was over")
         if job.killed_at:
-            return _failed(job.work, FAILURE_KIND_TIMEOUT, f"no answer within {job.work.budget:g} s")
+            return _failed(job.work, FAILURE_KIND_TIMEOUT, f"no answer within {job.work.budget:g} s (timeout)")
         return _snapshot(job, status)
 
 

@@ -192,7 +192,7 @@ def test_a_job_that_ignores_every_signal_it_can_is_killed_all_the_same(tmp_path:
             signal.signal(number, signal.SIG_IGN)
         return sleeps(target)
 
-    assert failure(tmp_path, ignores, 0.2) == ("timeout", "no answer within 0.2 s")
+    assert failure(tmp_path, ignores, 0.2) == ("timeout", "no answer within 0.2 s (timeout)")
 
 
 def test_a_job_that_is_stopped_is_killed_at_its_budget(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_more_than_4_mib_is_cut_off(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("forks_and_hangs", "timeout no answer within 0.5 s"),
+        ("forks_and_hangs", "timeout no answer within 0.5 s (timeout)"),
         ("forks_and_floods", "crashed the probe brought more than 4 MiB"),
     ],
 )

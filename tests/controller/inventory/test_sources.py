@@ -197,10 +197,13 @@ def test_the_order_of_hosts_does_not_depend_on_the_hash_seed() -> None:
 
 
 def seconds_to_load(source: Path) -> float:
-    """Processor time of one load, so that a busy machine doesn't count."""
-    start = time.process_time()
-    load([str(source)])
-    return time.process_time() - start
+    """Processor time of one load, the best of three, so that a busy machine counts as little as it can."""
+    taken = []
+    for _ in range(3):
+        start = time.process_time()
+        load([str(source)])
+        taken.append(time.process_time() - start)
+    return min(taken)
 
 
 @pytest.mark.covers("inv:I128")
