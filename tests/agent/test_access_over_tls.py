@@ -428,12 +428,14 @@ def test_an_exception_in_a_handler_reaches_the_caller_as_type_and_place_alone(tm
 
 
 @pytest.mark.covers("sec:F14")
-@pytest.mark.parametrize("timeout", [None, 601.0, 10_000_000.0])
+@pytest.mark.parametrize(("timeout", "said"), [(None, "none at all"), (610.0, "61"), (10_000_000.0, "1000")])
 def test_a_call_without_a_deadline_or_with_one_too_long_is_refused(
-    observer: grpc.Channel, timeout: float | None
+    observer: grpc.Channel, timeout: float | None, said: str
 ) -> None:
     for path in (f"/{SERVICE.full_name}/Describe", f"/{SERVICE.full_name}/Check", f"/{HEALTH}/Check"):
         assert code(observer, path, timeout=timeout) == grpc.StatusCode.INVALID_ARGUMENT
+    with pytest.raises(grpc.RpcError, match=f"is needed, and not {said}"):
+        _unary(observer, f"/{SERVICE.full_name}/Describe")(b"", timeout=timeout)
     assert code(observer, f"/{SERVICE.full_name}/Describe", timeout=599.0) == grpc.StatusCode.OK
 
 
