@@ -24,6 +24,8 @@ PROBE_KILL: Mapping[str, float] = MappingProxyType(
         "docker": 4.0,
         "filesystem": 2.0,
         "memory": 2.0,
+        "kernel": 2.0,
+        "postgres_disk": 2.0,
         "tls": 4.0,
         "dns": 4.0,
         "http": 6.0,

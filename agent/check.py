@@ -145,6 +145,7 @@ def _limits(rule: Rule, config: Config, request: CheckRequest) -> Limits:
 def _look(medic: Medic, request: CheckRequest, run: _Run, crew: Crew, found: DiscoverySnapshot) -> None:
     """Sends a job to each target that some chosen rule needs; what can't be looked at is kept as a failure."""
     needed = {probe for rule in run.rules for probe in rule.needs}
+    useful = needed | {probe for rule in run.rules for probe in rule.may_use}
     allowed, refused = refuse_outside(medic.config.probe_allow, request.targets)
     run.services.update(target.service for target in (*found.targets, *request.targets))
     if not any(target.probe == "docker" for target in found.targets):
@@ -154,7 +155,7 @@ def _look(medic: Medic, request: CheckRequest, run: _Run, crew: Crew, found: Dis
     unseen = (*refused, *found.blind, *absent)
     run.snapshots += [item for item in unseen if item.target.probe in needed and _asked_for(request, item.target)]
     for target in (*found.targets, *allowed):
-        if target.probe in needed and _asked_for(request, target):
+        if target.probe in useful and _asked_for(request, target):
             crew.add([probes.work(target, medic.config)])
 
 
@@ -190,7 +191,9 @@ def _judge(medic: Medic, request: CheckRequest, run: _Run, now: float, *, comple
             snapshot.earlier.extend(recorder.earlier(snapshot, now, RATE_WINDOW))
     run.contained.update(name for snapshot in run.snapshots for name in docker.services(snapshot.docker))
     run.services |= run.contained
-    made = [item for rule in run.rules for item in _apply(rule, run, now)]
+    # What uses more than it needs waits for all there is.
+    ready = [rule for rule in run.rules if complete or not rule.may_use]
+    made = [item for rule in ready for item in _apply(rule, run, now)]
     told = [item for item in made if _is_about(request, run, item)]
     new = [item for item in told if _key(item) not in run.sent and (complete or item.status in BAD)]
     run.sent.update(_key(item) for item in new)
@@ -205,13 +208,13 @@ def _key(item: Finding) -> tuple[str, str, str, str]:
 
 
 def _apply(rule: Rule, run: _Run, now: float) -> list[Finding]:
-    answered: dict[str, list[Snapshot]] = {probe: [] for probe in rule.needs}
+    answered: dict[str, list[Snapshot]] = {probe: [] for probe in (*rule.needs, *rule.may_use)}
     made: list[Finding] = []
     for snapshot in run.snapshots:
         if snapshot.target.probe not in answered:
             continue
         if snapshot.HasField("failure"):
-            made.append(_unanswered(rule, run, snapshot))
+            made += [_unanswered(rule, run, snapshot)] if snapshot.target.probe in rule.needs else []
         else:
             answered[snapshot.target.probe].append(snapshot)
     seen = Seen(answered, now)

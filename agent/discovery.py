@@ -35,6 +35,7 @@ POSTGRES_SOCKET = re.compile(r"(/.*)/\.s\.PGSQL\.(\d+)")
 REDIS_TITLE = re.compile(r"(?:^|\s)(?:(\*|[0-9a-fA-F.:\[\]]*):(\d+)|unixsocket:(\S+))(?:\s|$)")
 NOTHING_HERE: Mapping[str, str] = {
     "postgres": "no PostgreSQL found",
+    "postgres_disk": "no PostgreSQL process found",
     "redis": "no Redis found",
     "docker": "no Docker engine found",
     "tls": "no TLS listener found (a port that ends in 443), and none is named",
@@ -46,7 +47,8 @@ NOTHING_HERE: Mapping[str, str] = {
 def run(config: Config, locks: Path) -> DiscoverySnapshot:
     """What agent.toml names and, unless it says `discover = false`, what is found. Bounded; never raises for a host."""
     made = DiscoverySnapshot(targets=_named(config))
-    made.targets.add(probe="memory", service="host", name="memory", origin="discovered")
+    for probe in ("memory", "kernel"):
+        made.targets.add(probe=probe, service="host", name=probe, origin="discovered")
     if config.discover:
         _add_found(made, config, locks)
     return made
@@ -64,9 +66,25 @@ def _add_found(made: DiscoverySnapshot, config: Config, locks: Path) -> None:
         made.blind.extend(_blind(probe, FAILURE_KIND_OUT_OF_TIME, detail) for probe in (*NOTHING_HERE, "filesystem"))
         return
     named = {_place(target) for target in made.targets}
-    made.targets.extend(target for target in snapshot.discovery.targets if _place(target) not in named)
+    found = snapshot.discovery.targets
+    processes = {_place(target): target for target in found if target.pid}
+    for target in made.targets:
+        # What is named by its address alone gets the process that serves it, with which its disks are found.
+        if (known := processes.get(_place(target))) and target.probe in SERVERS:
+            target.pid, target.pid_start_ticks = known.pid, known.pid_start_ticks
+    made.targets.extend(target for target in found if _place(target) not in named)
+    made.targets.extend(list(_disks(made.targets)))
     made.blind.extend(snapshot.discovery.blind)
     made.blind.extend(_gone(config, made.targets))
+
+
+def _disks(found: Iterable[Target]) -> Iterator[Target]:
+    """A look at the disks of each PostgreSQL server whose process is known."""
+    for target in found:
+        if target.probe == "postgres" and target.pid:
+            disks = Target(probe="postgres_disk", service=target.service, name=target.name, origin=target.origin)
+            disks.pid, disks.pid_start_ticks = target.pid, target.pid_start_ticks
+            yield disks
 
 
 def _gone(config: Config, found: Iterable[Target]) -> list[Snapshot]:

@@ -5,7 +5,8 @@ import pwd
 import re
 import socket
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ class Process:
     name: str
     parent: int
     start_ticks: int
+    # R, S, D, Z and so on.
+    state: str = "?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,32 @@ def read_process(pid: int) -> Process | None:
         return None
     name = stat[stat.index("(") + 1 : stat.rindex(")")]
     rest = stat[stat.rindex(")") + 2 :].split()
-    return Process(pid, name, int(rest[1]), int(rest[19]))
+    return Process(pid, name, int(rest[1]), int(rest[19]), rest[0])
+
+
+def traffic(pid: int) -> Mapping[str, int]:
+    """Bytes and troubles of a process's network, all its interfaces but the loopback together; empty where unknown."""
+    try:
+        rows = (PROC / str(pid) / "net" / "dev").read_text().splitlines()[2:]
+    except OSError:
+        return {}
+    made = dict.fromkeys(("received_bytes", "sent_bytes", "errors", "dropped"), 0)
+    for row in rows:
+        name, _, rest = row.partition(":")
+        fields = [int(field) for field in rest.split()]
+        if name.strip() == "lo" or len(fields) < 12:
+            continue
+        made["received_bytes"] += fields[0]
+        made["sent_bytes"] += fields[8]
+        made["errors"] += fields[2] + fields[10]
+        made["dropped"] += fields[3] + fields[11]
+    return made
+
+
+def age_seconds(process: Process) -> float:
+    """Since it was started."""
+    uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return max(0.0, uptime - process.start_ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def title(pid: int) -> str:

@@ -25,6 +25,8 @@ class Rule:
     title: str
     why: str
     needs: tuple[str, ...]
+    # Probes whose snapshots it uses where there are any, and does not miss where there are none.
+    may_use: tuple[str, ...]
     limits: tuple[Limit, ...]
     judge: Callable[[Seen, Limits], Iterable[Finding]]
     unanswered: "Status.ValueType | None"
@@ -52,6 +54,7 @@ def _rule(module: ModuleType) -> Rule:
         title=title.strip(),
         why=why.strip(),
         needs=tuple(module.NEEDS),
+        may_use=tuple(getattr(module, "MAY_USE", ())),
         limits=limits,
         judge=module.judge,
         unanswered=getattr(module, "UNANSWERED", None),

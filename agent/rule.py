@@ -33,6 +33,7 @@ __all__ = [
     "errored",
     "finding",
     "graded",
+    "grown",
     "metric",
     "seconds",
     "size",
@@ -122,6 +123,20 @@ def graded(value: float, warn: Limit, crit: Limit, *, low_is_bad: bool = False) 
         if value < limit.value if low_is_bad else value >= limit.value:
             return status, limit
     return STATUS_OK, warn
+
+
+def grown(snapshot: Snapshot, counter: str, value: float) -> tuple[float, float] | None:
+    """By how much a counter grew since the oldest sample, and over how many seconds; None where there is no sample.
+
+    One that fell was reset, and counts from 0.
+    """
+    counted = [sample for sample in snapshot.earlier if counter in sample.counters]
+    if not counted:
+        return None
+    values = [sample.counters[counter] for sample in counted] + [value]
+    pairs = zip(values, values[1:], strict=False)
+    more = sum(later - before if later >= before else later for before, later in pairs)
+    return more, max(0.001, timestamp(snapshot.taken_time) - timestamp(counted[0].taken_time))
 
 
 def worst(*statuses: Level) -> Level:

@@ -1,13 +1,16 @@
 """What looks: a file per area, `collect(target, config)` gives a snapshot, redacted, in a job of its own."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from agent import budgets
 from agent.config import Config
 from agent.jobs import Work
-from fleetmedic.v1.snapshot_pb2 import Snapshot, Target
+from fleetmedic.v1.snapshot_pb2 import Container, Snapshot, Target
+
+REDIS_COUNTERS = ("oom_errors", "rejected_connections", "evicted_keys")
+CONTAINER_COUNTERS = ("cpu_seconds", "oom_kills", "dropped", "errors")
 
 
 def work(target: Target, config: Config) -> Work:
@@ -24,7 +27,20 @@ def _collect(target: Target, config: Config) -> Snapshot:
 def counters(snapshot: Snapshot) -> Mapping[str, float]:
     """What of a snapshot the flight recorder keeps, so that rules can judge rates."""
     if snapshot.HasField("docker"):
-        return {f"restarts {item.id}": float(item.restart_count) for item in snapshot.docker.containers}
-    if snapshot.HasField("redis") and not snapshot.redis.error_class:
-        return {"oom_errors": float(snapshot.redis.oom_errors)}
+        return _of_containers(snapshot.docker.containers)
+    if snapshot.HasField("redis") and snapshot.redis.version:
+        redis = snapshot.redis
+        counted = {name: float(getattr(redis, name)) for name in REDIS_COUNTERS}
+        return counted | {f"keys {item.database}": float(item.keys) for item in redis.keyspaces}
+    if snapshot.HasField("kernel"):
+        return {"oom_kills": float(snapshot.kernel.oom_kills)}
     return {}
+
+
+def _of_containers(containers: Iterable[Container]) -> Mapping[str, float]:
+    made = {}
+    for item in containers:
+        made[f"restarts {item.id}"] = float(item.restart_count)
+        if item.HasField("use"):
+            made |= {f"{name} {item.id}": float(getattr(item.use, name)) for name in CONTAINER_COUNTERS}
+    return made

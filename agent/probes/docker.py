@@ -9,10 +9,11 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from agent import budgets, redact
+from agent import budgets, cgroups, mounts, procfs, redact
 from agent.config import Config
 from agent.engine import Engine, EngineError
 from agent.jobs import NeedsRight
+from agent.procfs import Process
 from fleetmedic.v1.snapshot_pb2 import Container, DockerSnapshot, Snapshot, Target
 
 # Containers that are inspected one by one; of those beyond, the list's own row is all that is known.
@@ -21,6 +22,11 @@ MOST_INSPECTED = 200
 UNITS = ("second", "minute", "hour", "day", "week", "month", "year")
 EXIT = re.compile(r"Exited \((-?\d+)\)")
 NEVER = "0001-01-01"
+LONGEST_OUTPUT = 2000
+DEFAULT_PERIOD = 100_000
+ODD = frozenset({"Z", "D"})
+# Seconds that a process must stay so to be odd.
+ODD_FOR = 0.3
 # Instead of a restart policy, where the engine did not tell.
 UNKNOWN = "unknown"
 
@@ -34,6 +40,7 @@ def collect(target: Target, config: Config) -> Snapshot:
         made.ping.FromNanoseconds(int((time.monotonic() - began) * 1e9))
         _about(engine, made)
         read_containers(engine, made)
+        _read_use(made)
     except PermissionError as error:
         raise NeedsRight(f"needs root, or the docker group, for {target.socket}") from error
     except TimeoutError:
@@ -125,19 +132,76 @@ def _container(seen: Mapping[str, Any]) -> Container:
         max_retries=policy.get("MaximumRetryCount", 0),
         health=health.get("Status", ""),
         failing_streak=health.get("FailingStreak", 0),
-        health_output=_last_output(health),
         compose_project=labels.get("com.docker.compose.project", ""),
         compose_service=labels.get("com.docker.compose.service", ""),
         passing=host.get("AutoRemove", False) or labels.get("com.docker.compose.oneoff") == "True",
     )
+    made.pid = state.get("Pid", 0)
+    made.cpu_limit = _processors(host)
+    made.image_version = str(labels.get("org.opencontainers.image.version", ""))
+    made.image_revision = str(labels.get("org.opencontainers.image.revision", ""))
+    networks = (seen.get("NetworkSettings") or {}).get("Networks") or {}
+    made.addresses.extend(filter(None, (str(item.get("IPAddress") or "") for item in networks.values())))
+    _read_health(made, state)
+    _stamp(made.created_time, seen.get("Created", ""))
     _stamp(made.started_time, state.get("StartedAt", ""))
     _stamp(made.finished_time, state.get("FinishedAt", ""))
     return made
 
 
-def _last_output(health: Mapping[str, Any]) -> str:
-    log = health.get("Log") or []
-    return redact.text(str(log[-1].get("Output", "")))[:2000] if log else ""
+def _read_health(made: Container, state: Mapping[str, Any]) -> None:
+    """The newest entry of this start: Docker keeps those from before a restart (checks.md D15)."""
+    log = (state.get("Health") or {}).get("Log") or []
+    # Both in UTC or both with the daemon's offset, and to the nanosecond: they compare as text.
+    fresh = [entry for entry in log if str(entry.get("End", "")) >= str(state.get("StartedAt", ""))]
+    if fresh:
+        made.health_output = redact.text(str(fresh[-1].get("Output", "")))[:LONGEST_OUTPUT]
+        made.health_exit_code = int(fresh[-1].get("ExitCode", 0))
+
+
+def _processors(host: Mapping[str, Any]) -> float:
+    """How many it may use: --cpus, or --cpu-quota with its period; 0 for no limit."""
+    nano, quota, period = (host.get(name) or 0 for name in ("NanoCpus", "CpuQuota", "CpuPeriod"))
+    return nano / 1e9 if nano else max(0.0, quota / (period or DEFAULT_PERIOD))
+
+
+def _read_use(made: DockerSnapshot) -> None:
+    """What the kernel counts for each running container: milliseconds, where the engine takes a second for each."""
+    running = {item.id: item for item in made.containers if item.pid}
+    if not running:
+        return
+    mounted = cgroups.hierarchies(mounts.MOUNTINFO.read_text())
+    host_network = procfs.namespace("self", "net")
+    for item in running.values():
+        seen = cgroups.use(item.pid, mounted)
+        if seen is None:
+            continue
+        item.use.cpu_seconds, item.use.memory_bytes = seen.cpu_seconds, seen.memory_bytes
+        item.use.memory_limit_bytes, item.use.oom_kills = seen.limit_bytes, seen.oom_kills
+        if procfs.namespace(item.pid, "net") not in ("", host_network):
+            for name, value in procfs.traffic(item.pid).items():
+                setattr(item.use, name, value)
+    _read_processes(running)
+
+
+def _read_processes(running: Mapping[str, Container]) -> None:
+    odd: list[tuple[Container, Process]] = []
+    for process in procfs.processes():
+        owner = running.get(procfs.container_id(process.pid))
+        if owner is None or not owner.HasField("use"):
+            continue
+        owner.use.processes += 1
+        if process.state in ODD:
+            odd.append((owner, process))
+    if odd:
+        # Every process is a zombie for the moment until its parent looks.
+        time.sleep(ODD_FOR)
+    for owner, process in odd:
+        again = procfs.read_process(process.pid)
+        if again and (again.start_ticks, again.state) == (process.start_ticks, process.state):
+            owner.use.odd.add(
+                pid=process.pid, name=process.name, state=process.state, age_seconds=procfs.age_seconds(process)
+            )
 
 
 def _stamp(field: Timestamp, text: str) -> None:

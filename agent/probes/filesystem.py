@@ -2,26 +2,24 @@
 
 import os
 
+from agent import mounts
 from agent.config import Config
 from agent.jobs import NeedsRight
-from fleetmedic.v1.snapshot_pb2 import FilesystemSnapshot, Snapshot, Target
+from agent.probes.postgres_disk import measured
+from fleetmedic.v1.snapshot_pb2 import Snapshot, Target
 
 
 def collect(target: Target, config: Config) -> Snapshot:
     del config
     try:
-        room = os.statvfs(target.name)
+        made = measured(os.statvfs(target.name))
     except PermissionError as error:
         # A user's FUSE mount without allow_other refuses root as well.
         raise NeedsRight("not readable, for root neither") from error
-    return Snapshot(
-        filesystem=FilesystemSnapshot(
-            device=target.socket,
-            size_bytes=room.f_blocks * room.f_frsize,
-            free_bytes=room.f_bfree * room.f_frsize,
-            available_bytes=room.f_bavail * room.f_frsize,
-            files=room.f_files,
-            files_free=room.f_favail,
-            read_only=bool(room.f_flag & os.ST_RDONLY),
-        )
-    )
+    made.device = target.socket
+    mount = mounts.at(target.name, mounts.MOUNTINFO.read_text())
+    if mount:
+        # Of the filesystem, not of this mount: a unit with ProtectSystem sees every mount as read-only.
+        made.type, made.read_only = mount.type, mount.read_only
+        made.meant_read_only = mounts.meant_read_only(target.name)
+    return Snapshot(filesystem=made)

@@ -1,24 +1,43 @@
-"""Redis and Valkey: PING with its refusals told apart, memory, policy and error counters, from one connection."""
+"""Redis and Valkey: PING with its refusals told apart, counters, slow commands and clients, from one connection."""
 
+import re
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
 from agent import budgets, redact
 from agent.config import Config, RedisLogin, login_for, secret
 from agent.probes import network
-from agent.resp import Connection, Garbled, Refused, connect
-from fleetmedic.v1.snapshot_pb2 import RedisSnapshot, Snapshot, Target
+from agent.resp import Connection, Garbled, Refused, Reply, connect
+from fleetmedic.v1.snapshot_pb2 import RedisClient, RedisSnapshot, Snapshot, Target
 
 ACL = (
     "ACL SETUSER fleetmedic on >PASSWORD -@all +ping +info +config|get +slowlog|get +slowlog|len +client|list "
     "+client|setname +hello +auth +select +command"
 )
+MOST_SLOW = 128
+MOST_CLIENTS = 50
+# A key's first part says what it is for; what follows may be a user, a token, anything.
+WORD = re.compile(r"[A-Za-z][A-Za-z_-]{0,31}")
+PARTS = re.compile(r"[:/|.]")
+# Of these the first argument is no key.
+KEYLESS = frozenset({"EVAL", "EVALSHA", "FCALL", "AUTH", "HELLO", "ACL", "CONFIG", "SCRIPT", "MIGRATE", "PING", "ECHO"})
 # What the reply begins with, and the class it stands for; the rest of a reply is for the text.
 REPLIES = ("NOAUTH", "WRONGPASS", "NOPERM", "LOADING", "MASTERDOWN", "BUSY", "MISCONF", "DENIED", "READONLY")
+# Of INFO, each under its own name.
+COUNTED = (
+    "used_memory",
+    "maxmemory",
+    "connected_clients",
+    "blocked_clients",
+    "rejected_connections",
+    "evicted_keys",
+)
+KEYSPACE: Mapping[str, str] = {"keys": "keys", "expires": "expires", "average_ttl_ms": "avg_ttl"}
+LATEST = 2**40
 # Of what is no Redis protocol at all.
 GARBLED = "no-redis"
 # The number of this message in a TLS handshake.
@@ -163,13 +182,89 @@ def _read(connection: Connection, made: RedisSnapshot) -> None:
     made.server_name = told.get("server_name", "redis")
     made.role = told.get("role", "")
     made.maxmemory_policy = told.get("maxmemory_policy", "")
+    made.last_save_status = told.get("rdb_last_bgsave_status", "")
+    made.last_append_status = told.get("aof_last_write_status", "")
     made.not_counted_for_evict = _whole(told.get("mem_not_counted_for_evict"))
-    for name in ("used_memory", "maxmemory", "connected_clients"):
+    made.max_clients = _whole(told.get("maxclients"))
+    for name in COUNTED:
         setattr(made, name, _whole(told.get(name)))
     made.oom_errors = _count(told.get("errorstat_OOM"), "count")
     made.rejected_calls = sum(
         _count(value, "rejected_calls") for name, value in told.items() if name.startswith("cmdstat_")
     )
+    _read_keyspaces(told, made)
+    _read_settings(connection, made)
+    _read_slow(connection, made)
+    _read_clients(connection, made)
+
+
+def _read_keyspaces(told: Mapping[str, str], made: RedisSnapshot) -> None:
+    for name, value in told.items():
+        if re.fullmatch(r"db[0-9]{1,5}", name):
+            counts = {ours: _count(value, theirs) for ours, theirs in KEYSPACE.items()}
+            made.keyspaces.add(database=int(name[2:]), **counts)
+
+
+def _asked(connection: Connection, made: RedisSnapshot, *words: str | int) -> Reply:
+    """None where the server refuses the command, which is noted."""
+    try:
+        return connection.ask(*words)
+    except Refused as error:
+        if classify(str(error)) == "NOPERM":
+            made.not_allowed.append(" ".join(map(str, words[:2])).lower())
+        return None
+
+
+def _read_settings(connection: Connection, made: RedisSnapshot) -> None:
+    made.stops_writes = _setting(connection, made, "stop-writes-on-bgsave-error") == "yes"
+    if not made.max_clients:
+        # INFO tells it from 6.2 on.
+        made.max_clients = _whole(_setting(connection, made, "maxclients"))
+
+
+def _setting(connection: Connection, made: RedisSnapshot, name: str) -> str:
+    row = _asked(connection, made, "CONFIG", "GET", name)
+    return str(row[-1]) if isinstance(row, list) and row else ""
+
+
+def _read_slow(connection: Connection, made: RedisSnapshot) -> None:
+    rows = _asked(connection, made, "SLOWLOG", "GET", MOST_SLOW)
+    for row in rows if isinstance(rows, list) else ():
+        if not isinstance(row, list) or len(row) < 4 or not isinstance(row[3], list):
+            continue
+        slow = made.slow_commands.add(shape=shape(row[3]), client=str(row[4]) if len(row) > 4 else "")
+        slow.time.FromSeconds(_number(row[1]))
+        slow.took.FromMicroseconds(_number(row[2]))
+
+
+def _number(value: Reply) -> int:
+    """As much as a time of ours can hold."""
+    return max(0, min(value, LATEST)) if isinstance(value, int) else 0
+
+
+def shape(words: Sequence[Reply]) -> str:
+    """A command and what kind of key it is about, never a value: GET user:*, EVAL."""
+    command, *rest = map(str, words or ["?"])
+    name = command.upper() if WORD.fullmatch(command) else "?"
+    if not rest or name in KEYLESS:
+        return name
+    first, *more = PARTS.split(rest[0])
+    key = first if WORD.fullmatch(first) else "*"
+    return f"{name} {key}{':*' if more and key != '*' else ''}"
+
+
+def _read_clients(connection: Connection, made: RedisSnapshot) -> None:
+    listed = _asked(connection, made, "CLIENT", "LIST", "TYPE", "normal")
+    owners: dict[tuple[str, str], RedisClient] = {}
+    for line in str(listed or "").splitlines():
+        fields = dict(word.partition("=")[::2] for word in line.split(" "))
+        address = fields.get("addr", "").rpartition(":")[0]
+        name = fields.get("name", "")
+        owner = owners.setdefault((address, name), RedisClient(address=address, name=name))
+        owner.count += 1
+        owner.memory += min(_whole(fields.get("tot-mem") or fields.get("omem")), LATEST)
+        owner.longest_idle_seconds = max(owner.longest_idle_seconds, min(_whole(fields.get("idle")), LATEST))
+    made.clients.extend(sorted(owners.values(), key=lambda owner: -owner.count)[:MOST_CLIENTS])
 
 
 def info(reply: object) -> Mapping[str, str]:

@@ -24,8 +24,8 @@ def test_without_patterns_every_rule_is_chosen_in_the_order_of_ids() -> None:
 
 
 def test_patterns_choose_without_regard_to_case_and_exclusion_wins() -> None:
-    assert chosen(["redis-*", "PG-UP"]) == ["PG-UP", "REDIS-MEM-NEAR-MAX", "REDIS-NOEVICTION-FULL", "REDIS-UP"]
-    assert chosen(["REDIS-*"], ["*-up"]) == ["REDIS-MEM-NEAR-MAX", "REDIS-NOEVICTION-FULL"]
+    assert chosen(["dns-*", "PG-UP"]) == ["DNS-RESOLVE", "PG-UP"]
+    assert chosen(["PG-C*", "PG-UP"], ["*-up"]) == ["PG-CONN-HOG", "PG-CONN-SATURATION"]
     assert chosen((), ["*"]) == []
 
 

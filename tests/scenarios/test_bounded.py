@@ -162,4 +162,4 @@ def test_a_hung_mount_is_abandoned_and_the_next_check_says_since_when(desk: Desk
 def stuck(fleet: Fleet, point: Path) -> dict[str, Any]:
     found = fleet.findings()
     assert {item["id"] for item in found if item["status"] == "ok"} >= {"HOST-MEM"}
-    return next(item for item in found if item["name"] == str(point))
+    return next(item for item in found if (item["id"], item["name"]) == ("HOST-DISK-SPACE", str(point)))

@@ -33,7 +33,11 @@ def test_servers_in_a_container_without_network_are_found_and_looked_into(site: 
         "REDIS-UP",
         "REDIS-MEM-NEAR-MAX",
     }
-    assert {item["name"] for item in found} == {"/run/postgresql in app-db", "127.0.0.1:6379 in app-db"}
+    assert {item["name"] for item in found} == {
+        "/run/postgresql in app-db",
+        "/run/postgresql in app-db data",
+        "127.0.0.1:6379 in app-db",
+    }
 
 
 @pytest.mark.covers("chk:discovery", "exp:local")

@@ -32,6 +32,13 @@ def ought_to_run(container: Container, docker: DockerSnapshot) -> bool:
     return not container.passing and (again or container.restart_policy in STAYING)
 
 
+def counted(docker: DockerSnapshot) -> tuple[list[Container], int]:
+    """Running containers that the kernel's counters tell of, and how many run without."""
+    running = [item for item in docker.containers if item.state == "running"]
+    known = [item for item in running if item.HasField("use")]
+    return known, len(running) - len(known)
+
+
 def engines(seen: Seen) -> Iterator[Snapshot]:
     """Engines that answered; of one that did not, DOCKER-DAEMON speaks."""
     return (snapshot for snapshot in seen.of("docker") if not snapshot.docker.error_class)

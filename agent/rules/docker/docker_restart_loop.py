@@ -7,7 +7,7 @@ back to 0, and counts from there.
 import shlex
 from collections.abc import Iterator
 
-from agent.rule import Level, Limit, Limits, Seen, age, finding, graded, metric, timestamp
+from agent.rule import Level, Limit, Limits, Seen, age, finding, graded, grown, metric, timestamp
 from agent.rules.docker import all_well, engines, service
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_OK, Finding
 from fleetmedic.v1.snapshot_pb2 import Container, Snapshot
@@ -36,12 +36,9 @@ def _window(snapshot: Snapshot, now: float) -> str:
 
 
 def restarts(snapshot: Snapshot, container: Container) -> int:
-    """How often it restarted within the samples at hand; a counter that fell was reset, and counts from 0."""
-    name = f"restarts {container.id}"
-    counted = [sample.counters[name] for sample in snapshot.earlier if name in sample.counters]
-    counted.append(float(container.restart_count))
-    pairs = zip(counted, counted[1:], strict=False)
-    return int(sum(later - before if later >= before else later for before, later in pairs))
+    """How often it restarted within the samples at hand; 0 where there is none."""
+    seen = grown(snapshot, f"restarts {container.id}", container.restart_count)
+    return int(seen[0]) if seen else 0
 
 
 def _judged(snapshot: Snapshot, container: Container, now: float, limits: Limits) -> Finding | None:

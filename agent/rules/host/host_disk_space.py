@@ -20,7 +20,8 @@ NEXT = "find what grew (docker logs, pg_wal, /var/log) before anything is delete
 
 def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
     for snapshot in seen.of("filesystem"):
-        if snapshot.filesystem.size_bytes:
+        # What can't be written can't fill up: HOST-DISK-RO's matter.
+        if snapshot.filesystem.size_bytes and not snapshot.filesystem.read_only:
             yield _judged(snapshot, limits)
 
 

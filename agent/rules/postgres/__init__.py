@@ -1,5 +1,6 @@
 """Rules about PostgreSQL, and how its slots and sessions are counted and named."""
 
+import re
 from collections.abc import Iterable
 
 from agent.rule import age, errored, skipped
@@ -7,6 +8,12 @@ from fleetmedic.v1.finding_pb2 import Finding
 from fleetmedic.v1.snapshot_pb2 import PostgresConnections, PostgresOwner, PostgresSession, PostgresSnapshot, Snapshot
 
 OWNER_COLUMNS = ("user", "database", "application", "client", "state", "count")
+ACTIVE_COLUMNS = ("pid", "backend_start", "user", "database", "application", "client", "state", "for", "statement")
+# What takes long by its nature: backups, and what keeps tables in order.
+BACKUPS = frozenset({"pg_dump", "pg_dumpall", "pg_basebackup", "pg_restore", "vacuumdb", "reindexdb"})
+UPKEEP = re.compile(
+    r"\s*(?:VACUUM|ANALYZE|REINDEX|CREATE (?:UNIQUE )?INDEX|CLUSTER|REFRESH MATERIALIZED)\b", re.IGNORECASE
+)
 
 
 def ordinary_slots(slots: PostgresConnections) -> int:
@@ -28,6 +35,17 @@ def session_name(session: PostgresSession) -> str:
         f"session {session.pid} ({session.user}@{session.database} from {session.client}{application}; "
         f"{session.state} for {age(session.state_seconds)})"
     )
+
+
+def is_upkeep(session: PostgresSession) -> bool:
+    return session.application in BACKUPS or UPKEEP.match(session.query) is not None
+
+
+def active_row(session: PostgresSession, seconds: float) -> tuple[str, ...]:
+    """The columns of ACTIVE_COLUMNS; `seconds` of whatever the table is about."""
+    started = session.backend_start.ToJsonString() if session.HasField("backend_start") else ""
+    about = (session.user, session.database, session.application, session.client, session.state)
+    return str(session.pid), started, *about, age(seconds), session.query[:200]
 
 
 def unread(snapshot: Snapshot) -> Finding | None:

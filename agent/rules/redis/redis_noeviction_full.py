@@ -7,7 +7,7 @@ oldest sample of five minutes.
 
 from collections.abc import Iterator
 
-from agent.rule import Limit, Limits, Seen, finding, metric, size, skipped
+from agent.rule import Limit, Limits, Seen, finding, grown, metric, size, skipped
 from agent.rules.redis import blindness, used_share
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_OK, Finding
 from fleetmedic.v1.snapshot_pb2 import Snapshot
@@ -56,9 +56,6 @@ def _judged(snapshot: Snapshot, full: Limit) -> Finding:
 
 
 def refused_writes(snapshot: Snapshot) -> int:
-    """How many commands were refused since the oldest sample; a counter that fell was reset, and counts from 0."""
-    if not snapshot.earlier:
-        return 0
-    before = snapshot.earlier[0].counters.get("oom_errors", 0.0)
-    now = snapshot.redis.oom_errors
-    return int(now - before) if now >= before else int(now)
+    """How many commands were refused since the oldest sample; 0 where there is none."""
+    seen = grown(snapshot, "oom_errors", snapshot.redis.oom_errors)
+    return int(seen[0]) if seen else 0

@@ -113,6 +113,11 @@ class Snapshot(_message.Message):
     DNS_FIELD_NUMBER: _builtins.int
     HTTP_FIELD_NUMBER: _builtins.int
     DISCOVERY_FIELD_NUMBER: _builtins.int
+    POSTGRES_DISK_FIELD_NUMBER: _builtins.int
+    KERNEL_FIELD_NUMBER: _builtins.int
+    PYTHON_FIELD_NUMBER: _builtins.int
+    TCP_FIELD_NUMBER: _builtins.int
+    ASSETS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def target(self) -> Global___Target: ...
     @_builtins.property
@@ -145,6 +150,16 @@ class Snapshot(_message.Message):
     def http(self) -> Global___HttpSnapshot: ...
     @_builtins.property
     def discovery(self) -> Global___DiscoverySnapshot: ...
+    @_builtins.property
+    def postgres_disk(self) -> Global___PostgresDiskSnapshot: ...
+    @_builtins.property
+    def kernel(self) -> Global___KernelSnapshot: ...
+    @_builtins.property
+    def python(self) -> Global___PythonSnapshot: ...
+    @_builtins.property
+    def tcp(self) -> Global___TcpSnapshot: ...
+    @_builtins.property
+    def assets(self) -> Global___AssetsSnapshot: ...
     def __init__(
         self,
         *,
@@ -162,12 +177,17 @@ class Snapshot(_message.Message):
         dns: Global___DnsSnapshot | None = ...,
         http: Global___HttpSnapshot | None = ...,
         discovery: Global___DiscoverySnapshot | None = ...,
+        postgres_disk: Global___PostgresDiskSnapshot | None = ...,
+        kernel: Global___KernelSnapshot | None = ...,
+        python: Global___PythonSnapshot | None = ...,
+        tcp: Global___TcpSnapshot | None = ...,
+        assets: Global___AssetsSnapshot | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["discovery", b"discovery", "dns", b"dns", "docker", b"docker", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "memory", b"memory", "postgres", b"postgres", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assets", b"assets", "discovery", b"discovery", "dns", b"dns", "docker", b"docker", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "python", b"python", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tcp", b"tcp", "tls", b"tls", "took", b"took"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["discovery", b"discovery", "dns", b"dns", "docker", b"docker", "earlier", b"earlier", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "memory", b"memory", "postgres", b"postgres", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assets", b"assets", "discovery", b"discovery", "dns", b"dns", "docker", b"docker", "earlier", b"earlier", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "python", b"python", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tcp", b"tcp", "tls", b"tls", "took", b"took"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_seen: _TypeAlias = _typing.Literal["postgres", "redis", "docker", "filesystem", "memory", "tls", "dns", "http", "discovery"]  # noqa: Y015
+    _WhichOneofReturnType_seen: _TypeAlias = _typing.Literal["postgres", "redis", "docker", "filesystem", "memory", "tls", "dns", "http", "discovery", "postgres_disk", "kernel", "python", "tcp", "assets"]  # noqa: Y015
     _WhichOneofArgType_seen: _TypeAlias = _typing.Literal["seen", b"seen"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_seen) -> _WhichOneofReturnType_seen | None: ...
 
@@ -192,7 +212,7 @@ class Target(_message.Message):
     CONTAINER_ID_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     probe: _builtins.str
-    """The probe: postgres, redis, docker, filesystem, memory, tls, dns, http."""
+    """The probe, such as postgres, redis, docker, filesystem, tls or http: a file of agent/probes."""
     service: _builtins.str
     name: _builtins.str
     """How findings name it: an address, a mount point, a URL without its secrets."""
@@ -595,6 +615,17 @@ class RedisSnapshot(_message.Message):
     REJECTED_CALLS_FIELD_NUMBER: _builtins.int
     CONNECTED_CLIENTS_FIELD_NUMBER: _builtins.int
     TLS_FIELD_NUMBER: _builtins.int
+    MAX_CLIENTS_FIELD_NUMBER: _builtins.int
+    BLOCKED_CLIENTS_FIELD_NUMBER: _builtins.int
+    REJECTED_CONNECTIONS_FIELD_NUMBER: _builtins.int
+    EVICTED_KEYS_FIELD_NUMBER: _builtins.int
+    KEYSPACES_FIELD_NUMBER: _builtins.int
+    SLOW_COMMANDS_FIELD_NUMBER: _builtins.int
+    CLIENTS_FIELD_NUMBER: _builtins.int
+    LAST_SAVE_STATUS_FIELD_NUMBER: _builtins.int
+    LAST_APPEND_STATUS_FIELD_NUMBER: _builtins.int
+    STOPS_WRITES_FIELD_NUMBER: _builtins.int
+    NOT_ALLOWED_FIELD_NUMBER: _builtins.int
     error_class: _builtins.str
     """refused, timeout, NOAUTH, WRONGPASS, LOADING, BUSY, MISCONF and so on; empty when PING answered."""
     error_text: _builtins.str
@@ -611,8 +642,29 @@ class RedisSnapshot(_message.Message):
     connected_clients: _builtins.int
     tls: _builtins.bool
     """Spoken to over TLS."""
+    max_clients: _builtins.int
+    blocked_clients: _builtins.int
+    rejected_connections: _builtins.int
+    evicted_keys: _builtins.int
+    last_save_status: _builtins.str
+    """"ok" or "err", as INFO persistence says it."""
+    last_append_status: _builtins.str
+    stops_writes: _builtins.bool
+    """Whether it refuses writes once a save has failed."""
     @_builtins.property
     def ping(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def keyspaces(self) -> _containers.RepeatedCompositeFieldContainer[Global___RedisKeyspace]: ...
+    @_builtins.property
+    def slow_commands(self) -> _containers.RepeatedCompositeFieldContainer[Global___RedisSlowCommand]: ...
+    @_builtins.property
+    def clients(self) -> _containers.RepeatedCompositeFieldContainer[Global___RedisClient]:
+        """Owners of connections, most first."""
+
+    @_builtins.property
+    def not_allowed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was refused to the agent, by the command that an ACL would have to allow."""
+
     def __init__(
         self,
         *,
@@ -631,14 +683,115 @@ class RedisSnapshot(_message.Message):
         rejected_calls: _builtins.int = ...,
         connected_clients: _builtins.int = ...,
         tls: _builtins.bool = ...,
+        max_clients: _builtins.int = ...,
+        blocked_clients: _builtins.int = ...,
+        rejected_connections: _builtins.int = ...,
+        evicted_keys: _builtins.int = ...,
+        keyspaces: _abc.Iterable[Global___RedisKeyspace] | None = ...,
+        slow_commands: _abc.Iterable[Global___RedisSlowCommand] | None = ...,
+        clients: _abc.Iterable[Global___RedisClient] | None = ...,
+        last_save_status: _builtins.str = ...,
+        last_append_status: _builtins.str = ...,
+        stops_writes: _builtins.bool = ...,
+        not_allowed: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ping", b"ping"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl", "connected_clients", b"connected_clients", "error_class", b"error_class", "error_text", b"error_text", "maxmemory", b"maxmemory", "maxmemory_policy", b"maxmemory_policy", "not_counted_for_evict", b"not_counted_for_evict", "oom_errors", b"oom_errors", "ping", b"ping", "rejected_calls", b"rejected_calls", "role", b"role", "server_name", b"server_name", "tls", b"tls", "used_memory", b"used_memory", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl", "blocked_clients", b"blocked_clients", "clients", b"clients", "connected_clients", b"connected_clients", "error_class", b"error_class", "error_text", b"error_text", "evicted_keys", b"evicted_keys", "keyspaces", b"keyspaces", "last_append_status", b"last_append_status", "last_save_status", b"last_save_status", "max_clients", b"max_clients", "maxmemory", b"maxmemory", "maxmemory_policy", b"maxmemory_policy", "not_allowed", b"not_allowed", "not_counted_for_evict", b"not_counted_for_evict", "oom_errors", b"oom_errors", "ping", b"ping", "rejected_calls", b"rejected_calls", "rejected_connections", b"rejected_connections", "role", b"role", "server_name", b"server_name", "slow_commands", b"slow_commands", "stops_writes", b"stops_writes", "tls", b"tls", "used_memory", b"used_memory", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RedisSnapshot: _TypeAlias = RedisSnapshot  # noqa: Y015
+
+@_typing.final
+class RedisKeyspace(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATABASE_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    AVERAGE_TTL_MS_FIELD_NUMBER: _builtins.int
+    database: _builtins.int
+    keys: _builtins.int
+    expires: _builtins.int
+    average_ttl_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        database: _builtins.int = ...,
+        keys: _builtins.int = ...,
+        expires: _builtins.int = ...,
+        average_ttl_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["average_ttl_ms", b"average_ttl_ms", "database", b"database", "expires", b"expires", "keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RedisKeyspace: _TypeAlias = RedisKeyspace  # noqa: Y015
+
+@_typing.final
+class RedisSlowCommand(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: _builtins.int
+    TOOK_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    shape: _builtins.str
+    """The command and the shape of its key (user:*), never a value."""
+    client: _builtins.str
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def took(self) -> _duration_pb2.Duration: ...
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        took: _duration_pb2.Duration | None = ...,
+        shape: _builtins.str = ...,
+        client: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time", "took", b"took"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "shape", b"shape", "time", b"time", "took", b"took"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RedisSlowCommand: _TypeAlias = RedisSlowCommand  # noqa: Y015
+
+@_typing.final
+class RedisClient(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    MEMORY_FIELD_NUMBER: _builtins.int
+    LONGEST_IDLE_SECONDS_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    name: _builtins.str
+    count: _builtins.int
+    memory: _builtins.int
+    longest_idle_seconds: _builtins.int
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        name: _builtins.str = ...,
+        count: _builtins.int = ...,
+        memory: _builtins.int = ...,
+        longest_idle_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "count", b"count", "longest_idle_seconds", b"longest_idle_seconds", "memory", b"memory", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RedisClient: _TypeAlias = RedisClient  # noqa: Y015
 
 @_typing.final
 class DockerSnapshot(_message.Message):
@@ -718,6 +871,15 @@ class Container(_message.Message):
     COMPOSE_PROJECT_FIELD_NUMBER: _builtins.int
     COMPOSE_SERVICE_FIELD_NUMBER: _builtins.int
     PASSING_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    CREATED_TIME_FIELD_NUMBER: _builtins.int
+    PID_FIELD_NUMBER: _builtins.int
+    HEALTH_EXIT_CODE_FIELD_NUMBER: _builtins.int
+    IMAGE_VERSION_FIELD_NUMBER: _builtins.int
+    IMAGE_REVISION_FIELD_NUMBER: _builtins.int
+    CPU_LIMIT_FIELD_NUMBER: _builtins.int
+    USE_FIELD_NUMBER: _builtins.int
+    IMAGE_CREATED_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     image: _builtins.str
@@ -736,10 +898,30 @@ class Container(_message.Message):
     compose_service: _builtins.str
     passing: _builtins.bool
     """Run with --rm or as a one-off: it may be gone."""
+    pid: _builtins.int
+    health_exit_code: _builtins.int
+    """Of the newest entry of the health log since this start: -1 where the check itself timed out."""
+    image_version: _builtins.str
+    """What its labels say of the release: org.opencontainers.image.version and revision."""
+    image_revision: _builtins.str
+    cpu_limit: _builtins.float
+    """Processors it may use; 0 where there is no limit."""
     @_builtins.property
     def started_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def finished_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """On the engine's networks."""
+
+    @_builtins.property
+    def created_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def use(self) -> Global___ContainerUse:
+        """What the kernel counts for its control group and its network; unset where it does not run or may not be read."""
+
+    @_builtins.property
+    def image_created_time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -762,14 +944,447 @@ class Container(_message.Message):
         compose_project: _builtins.str = ...,
         compose_service: _builtins.str = ...,
         passing: _builtins.bool = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+        created_time: _timestamp_pb2.Timestamp | None = ...,
+        pid: _builtins.int = ...,
+        health_exit_code: _builtins.int | None = ...,
+        image_version: _builtins.str = ...,
+        image_revision: _builtins.str = ...,
+        cpu_limit: _builtins.float = ...,
+        use: Global___ContainerUse | None = ...,
+        image_created_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["finished_time", b"finished_time", "started_time", b"started_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_health_exit_code", b"_health_exit_code", "created_time", b"created_time", "finished_time", b"finished_time", "health_exit_code", b"health_exit_code", "image_created_time", b"image_created_time", "started_time", b"started_time", "use", b"use"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compose_project", b"compose_project", "compose_service", b"compose_service", "error", b"error", "exit_code", b"exit_code", "failing_streak", b"failing_streak", "finished_time", b"finished_time", "health", b"health", "health_output", b"health_output", "id", b"id", "image", b"image", "image_id", b"image_id", "max_retries", b"max_retries", "name", b"name", "oom_killed", b"oom_killed", "passing", b"passing", "restart_count", b"restart_count", "restart_policy", b"restart_policy", "started_time", b"started_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_health_exit_code", b"_health_exit_code", "addresses", b"addresses", "compose_project", b"compose_project", "compose_service", b"compose_service", "cpu_limit", b"cpu_limit", "created_time", b"created_time", "error", b"error", "exit_code", b"exit_code", "failing_streak", b"failing_streak", "finished_time", b"finished_time", "health", b"health", "health_exit_code", b"health_exit_code", "health_output", b"health_output", "id", b"id", "image", b"image", "image_created_time", b"image_created_time", "image_id", b"image_id", "image_revision", b"image_revision", "image_version", b"image_version", "max_retries", b"max_retries", "name", b"name", "oom_killed", b"oom_killed", "passing", b"passing", "pid", b"pid", "restart_count", b"restart_count", "restart_policy", b"restart_policy", "started_time", b"started_time", "state", b"state", "use", b"use"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__health_exit_code: _TypeAlias = _typing.Literal["health_exit_code"]  # noqa: Y015
+    _WhichOneofArgType__health_exit_code: _TypeAlias = _typing.Literal["_health_exit_code", b"_health_exit_code"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__health_exit_code) -> _WhichOneofReturnType__health_exit_code | None: ...
+
+Global___Container: _TypeAlias = Container  # noqa: Y015
+
+@_typing.final
+class ContainerUse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CPU_SECONDS_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    MEMORY_LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    OOM_KILLS_FIELD_NUMBER: _builtins.int
+    RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
+    SENT_BYTES_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    PROCESSES_FIELD_NUMBER: _builtins.int
+    ODD_FIELD_NUMBER: _builtins.int
+    cpu_seconds: _builtins.float
+    memory_bytes: _builtins.int
+    memory_limit_bytes: _builtins.int
+    """0 where there is no limit below the host's memory."""
+    oom_kills: _builtins.int
+    """Processes in it that the kernel has killed for memory since it started."""
+    received_bytes: _builtins.int
+    sent_bytes: _builtins.int
+    dropped: _builtins.int
+    errors: _builtins.int
+    processes: _builtins.int
+    @_builtins.property
+    def odd(self) -> _containers.RepeatedCompositeFieldContainer[Global___OddProcess]:
+        """Zombies, and those in uninterruptible sleep."""
+
+    def __init__(
+        self,
+        *,
+        cpu_seconds: _builtins.float = ...,
+        memory_bytes: _builtins.int = ...,
+        memory_limit_bytes: _builtins.int = ...,
+        oom_kills: _builtins.int = ...,
+        received_bytes: _builtins.int = ...,
+        sent_bytes: _builtins.int = ...,
+        dropped: _builtins.int = ...,
+        errors: _builtins.int = ...,
+        processes: _builtins.int = ...,
+        odd: _abc.Iterable[Global___OddProcess] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_seconds", b"cpu_seconds", "dropped", b"dropped", "errors", b"errors", "memory_bytes", b"memory_bytes", "memory_limit_bytes", b"memory_limit_bytes", "odd", b"odd", "oom_kills", b"oom_kills", "processes", b"processes", "received_bytes", b"received_bytes", "sent_bytes", b"sent_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Container: _TypeAlias = Container  # noqa: Y015
+Global___ContainerUse: _TypeAlias = ContainerUse  # noqa: Y015
+
+@_typing.final
+class OddProcess(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    AGE_SECONDS_FIELD_NUMBER: _builtins.int
+    pid: _builtins.int
+    name: _builtins.str
+    state: _builtins.str
+    """Z or D."""
+    age_seconds: _builtins.float
+    def __init__(
+        self,
+        *,
+        pid: _builtins.int = ...,
+        name: _builtins.str = ...,
+        state: _builtins.str = ...,
+        age_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "name", b"name", "pid", b"pid", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OddProcess: _TypeAlias = OddProcess  # noqa: Y015
+
+@_typing.final
+class PostgresDiskSnapshot(_message.Message):
+    """The filesystems a server's data lives on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def disks(self) -> _containers.RepeatedCompositeFieldContainer[Global___PostgresDisk]: ...
+    def __init__(
+        self,
+        *,
+        disks: _abc.Iterable[Global___PostgresDisk] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disks", b"disks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostgresDiskSnapshot: _TypeAlias = PostgresDiskSnapshot  # noqa: Y015
+
+@_typing.final
+class PostgresDisk(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PART_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
+    part: _builtins.str
+    """data, pg_wal, or tablespace OID."""
+    path: _builtins.str
+    @_builtins.property
+    def room(self) -> Global___FilesystemSnapshot: ...
+    def __init__(
+        self,
+        *,
+        part: _builtins.str = ...,
+        path: _builtins.str = ...,
+        room: Global___FilesystemSnapshot | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["room", b"room"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "path", b"path", "room", b"room"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostgresDisk: _TypeAlias = PostgresDisk  # noqa: Y015
+
+@_typing.final
+class KernelSnapshot(_message.Message):
+    """What the kernel says of load, pressure and killings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class PressureEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Pressure: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Pressure | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PROCESSORS_FIELD_NUMBER: _builtins.int
+    LOAD_1_FIELD_NUMBER: _builtins.int
+    LOAD_5_FIELD_NUMBER: _builtins.int
+    LOAD_15_FIELD_NUMBER: _builtins.int
+    PRESSURE_FIELD_NUMBER: _builtins.int
+    OOM_KILLS_FIELD_NUMBER: _builtins.int
+    KILLINGS_FIELD_NUMBER: _builtins.int
+    LOG_UNREAD_FIELD_NUMBER: _builtins.int
+    processors: _builtins.int
+    load_1: _builtins.float
+    load_5: _builtins.float
+    load_15: _builtins.float
+    oom_kills: _builtins.int
+    """Since boot."""
+    log_unread: _builtins.str
+    @_builtins.property
+    def pressure(self) -> _containers.MessageMap[_builtins.str, Global___Pressure]:
+        """By resource: cpu, memory, io; empty where the kernel was built without."""
+
+    @_builtins.property
+    def killings(self) -> _containers.RepeatedCompositeFieldContainer[Global___OomKill]:
+        """The newest that the kernel's log tells, newest first; none where it may not be read."""
+
+    def __init__(
+        self,
+        *,
+        processors: _builtins.int = ...,
+        load_1: _builtins.float = ...,
+        load_5: _builtins.float = ...,
+        load_15: _builtins.float = ...,
+        pressure: _abc.Mapping[_builtins.str, Global___Pressure] | None = ...,
+        oom_kills: _builtins.int = ...,
+        killings: _abc.Iterable[Global___OomKill] | None = ...,
+        log_unread: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["killings", b"killings", "load_1", b"load_1", "load_15", b"load_15", "load_5", b"load_5", "log_unread", b"log_unread", "oom_kills", b"oom_kills", "pressure", b"pressure", "processors", b"processors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KernelSnapshot: _TypeAlias = KernelSnapshot  # noqa: Y015
+
+@_typing.final
+class Pressure(_message.Message):
+    """Shares of the time, in percent: somebody stood still (some), everybody did (full)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOME_10_FIELD_NUMBER: _builtins.int
+    SOME_60_FIELD_NUMBER: _builtins.int
+    FULL_10_FIELD_NUMBER: _builtins.int
+    FULL_60_FIELD_NUMBER: _builtins.int
+    some_10: _builtins.float
+    some_60: _builtins.float
+    full_10: _builtins.float
+    full_60: _builtins.float
+    def __init__(
+        self,
+        *,
+        some_10: _builtins.float = ...,
+        some_60: _builtins.float = ...,
+        full_10: _builtins.float = ...,
+        full_60: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["full_10", b"full_10", "full_60", b"full_60", "some_10", b"some_10", "some_60", b"some_60"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pressure: _TypeAlias = Pressure  # noqa: Y015
+
+@_typing.final
+class OomKill(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: _builtins.int
+    PID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CONTAINER_ID_FIELD_NUMBER: _builtins.int
+    CONSTRAINT_FIELD_NUMBER: _builtins.int
+    pid: _builtins.int
+    name: _builtins.str
+    container_id: _builtins.str
+    constraint: _builtins.str
+    """memcg for a limit of its own, none for the host's."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        pid: _builtins.int = ...,
+        name: _builtins.str = ...,
+        container_id: _builtins.str = ...,
+        constraint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["constraint", b"constraint", "container_id", b"container_id", "name", b"name", "pid", b"pid", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OomKill: _TypeAlias = OomKill  # noqa: Y015
+
+@_typing.final
+class PythonSnapshot(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCESSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def processes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PythonProcess]: ...
+    def __init__(
+        self,
+        *,
+        processes: _abc.Iterable[Global___PythonProcess] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["processes", b"processes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PythonSnapshot: _TypeAlias = PythonSnapshot  # noqa: Y015
+
+@_typing.final
+class PythonProcess(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PID_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
+    CONTAINER_ID_FIELD_NUMBER: _builtins.int
+    STARTED_TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
+    WORKERS_WANTED_FIELD_NUMBER: _builtins.int
+    pid: _builtins.int
+    parent: _builtins.int
+    version: _builtins.str
+    program: _builtins.str
+    """The program it runs: uvicorn, gunicorn, celery, or a script's name."""
+    container_id: _builtins.str
+    state: _builtins.str
+    resident_bytes: _builtins.int
+    workers_wanted: _builtins.int
+    """What its command line asks for with --workers; 0 where it does not say."""
+    @_builtins.property
+    def started_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        pid: _builtins.int = ...,
+        parent: _builtins.int = ...,
+        version: _builtins.str = ...,
+        program: _builtins.str = ...,
+        container_id: _builtins.str = ...,
+        started_time: _timestamp_pb2.Timestamp | None = ...,
+        state: _builtins.str = ...,
+        resident_bytes: _builtins.int = ...,
+        workers_wanted: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["started_time", b"started_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "parent", b"parent", "pid", b"pid", "program", b"program", "resident_bytes", b"resident_bytes", "started_time", b"started_time", "state", b"state", "version", b"version", "workers_wanted", b"workers_wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PythonProcess: _TypeAlias = PythonProcess  # noqa: Y015
+
+@_typing.final
+class TcpSnapshot(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    ERROR_TEXT_FIELD_NUMBER: _builtins.int
+    TOOK_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    result: _builtins.str
+    """connected, refused, timeout, unreachable, dns."""
+    error_text: _builtins.str
+    address: _builtins.str
+    @_builtins.property
+    def took(self) -> _duration_pb2.Duration: ...
+    def __init__(
+        self,
+        *,
+        result: _builtins.str = ...,
+        error_text: _builtins.str = ...,
+        took: _duration_pb2.Duration | None = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["took", b"took"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "error_text", b"error_text", "result", b"result", "took", b"took"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TcpSnapshot: _TypeAlias = TcpSnapshot  # noqa: Y015
+
+@_typing.final
+class AssetsSnapshot(_message.Message):
+    """A front page and what it names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_FIELD_NUMBER: _builtins.int
+    ASSETS_FIELD_NUMBER: _builtins.int
+    OMITTED_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
+    omitted: _builtins.int
+    release: _builtins.str
+    """A digest over the page's own asset names: the same on every host of one release."""
+    @_builtins.property
+    def page(self) -> Global___HttpSnapshot: ...
+    @_builtins.property
+    def assets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Asset]: ...
+    def __init__(
+        self,
+        *,
+        page: Global___HttpSnapshot | None = ...,
+        assets: _abc.Iterable[Global___Asset] | None = ...,
+        omitted: _builtins.int = ...,
+        release: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assets", b"assets", "omitted", b"omitted", "page", b"page", "release", b"release"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssetsSnapshot: _TypeAlias = AssetsSnapshot  # noqa: Y015
+
+@_typing.final
+class Asset(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    WANTED_TYPE_FIELD_NUMBER: _builtins.int
+    ERROR_TEXT_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    status: _builtins.int
+    content_type: _builtins.str
+    wanted_type: _builtins.str
+    error_text: _builtins.str
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        status: _builtins.int = ...,
+        content_type: _builtins.str = ...,
+        wanted_type: _builtins.str = ...,
+        error_text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "error_text", b"error_text", "status", b"status", "url", b"url", "wanted_type", b"wanted_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Asset: _TypeAlias = Asset  # noqa: Y015
 
 @_typing.final
 class FilesystemSnapshot(_message.Message):
@@ -783,6 +1398,7 @@ class FilesystemSnapshot(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     FILES_FREE_FIELD_NUMBER: _builtins.int
     READ_ONLY_FIELD_NUMBER: _builtins.int
+    MEANT_READ_ONLY_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     type: _builtins.str
     size_bytes: _builtins.int
@@ -792,6 +1408,9 @@ class FilesystemSnapshot(_message.Message):
     files: _builtins.int
     files_free: _builtins.int
     read_only: _builtins.bool
+    """The filesystem itself, not only this mount of it."""
+    meant_read_only: _builtins.bool
+    """/etc/fstab says so."""
     def __init__(
         self,
         *,
@@ -803,10 +1422,11 @@ class FilesystemSnapshot(_message.Message):
         files: _builtins.int = ...,
         files_free: _builtins.int = ...,
         read_only: _builtins.bool = ...,
+        meant_read_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_bytes", b"available_bytes", "device", b"device", "files", b"files", "files_free", b"files_free", "free_bytes", b"free_bytes", "read_only", b"read_only", "size_bytes", b"size_bytes", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_bytes", b"available_bytes", "device", b"device", "files", b"files", "files_free", b"files_free", "free_bytes", b"free_bytes", "meant_read_only", b"meant_read_only", "read_only", b"read_only", "size_bytes", b"size_bytes", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -881,12 +1501,23 @@ class TlsSnapshot(_message.Message):
     CHAIN_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     SERVER_NAME_FIELD_NUMBER: _builtins.int
+    VERIFY_CODE_FIELD_NUMBER: _builtins.int
+    VERIFY_TEXT_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    NAMED_FIELD_NUMBER: _builtins.int
     error_class: _builtins.str
     error_text: _builtins.str
     version: _builtins.str
     server_name: _builtins.str
+    verify_code: _builtins.int
+    """OpenSSL's verdict against the authorities that count here; 0 where it verifies, unset where it was not asked."""
+    verify_text: _builtins.str
+    named: _builtins.bool
+    """Named in agent.toml or the inventory, not only found listening: its name and its authority count."""
     @_builtins.property
     def chain(self) -> _containers.RepeatedCompositeFieldContainer[Global___Certificate]: ...
+    @_builtins.property
+    def file(self) -> Global___CertificateFile: ...
     def __init__(
         self,
         *,
@@ -895,14 +1526,55 @@ class TlsSnapshot(_message.Message):
         chain: _abc.Iterable[Global___Certificate] | None = ...,
         version: _builtins.str = ...,
         server_name: _builtins.str = ...,
+        verify_code: _builtins.int | None = ...,
+        verify_text: _builtins.str = ...,
+        file: Global___CertificateFile | None = ...,
+        named: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_verify_code", b"_verify_code", "file", b"file", "verify_code", b"verify_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain", b"chain", "error_class", b"error_class", "error_text", b"error_text", "server_name", b"server_name", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_verify_code", b"_verify_code", "chain", b"chain", "error_class", b"error_class", "error_text", b"error_text", "file", b"file", "named", b"named", "server_name", b"server_name", "verify_code", b"verify_code", "verify_text", b"verify_text", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__verify_code: _TypeAlias = _typing.Literal["verify_code"]  # noqa: Y015
+    _WhichOneofArgType__verify_code: _TypeAlias = _typing.Literal["_verify_code", b"_verify_code"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__verify_code) -> _WhichOneofReturnType__verify_code | None: ...
+
+Global___TlsSnapshot: _TypeAlias = TlsSnapshot  # noqa: Y015
+
+@_typing.final
+class CertificateFile(_message.Message):
+    """The files that a server is meant to serve, as agent.toml names them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    ERROR_TEXT_FIELD_NUMBER: _builtins.int
+    KEY_ERROR_TEXT_FIELD_NUMBER: _builtins.int
+    KEY_PATH_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    error_text: _builtins.str
+    key_error_text: _builtins.str
+    """Empty where the key is the certificate's."""
+    key_path: _builtins.str
+    @_builtins.property
+    def certificate(self) -> Global___Certificate: ...
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        certificate: Global___Certificate | None = ...,
+        error_text: _builtins.str = ...,
+        key_error_text: _builtins.str = ...,
+        key_path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "error_text", b"error_text", "key_error_text", b"key_error_text", "key_path", b"key_path", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___TlsSnapshot: _TypeAlias = TlsSnapshot  # noqa: Y015
+Global___CertificateFile: _TypeAlias = CertificateFile  # noqa: Y015
 
 @_typing.final
 class Certificate(_message.Message):

@@ -20,6 +20,7 @@ from fleetmedic.v1.snapshot_pb2 import (
     PostgresConnections,
     PostgresLockEdge,
     PostgresLogin,
+    PostgresOwner,
     PostgresSession,
     PostgresSnapshot,
     RedisSnapshot,
@@ -79,6 +80,7 @@ def postgres(
     reserved: int = 0,
     sessions: Sequence[PostgresSession] = (),
     edges: Sequence[PostgresLockEdge] = (),
+    owners: Sequence[PostgresOwner] = (),
     sees_all: bool = True,
 ) -> Snapshot:
     """A server whose sessions were read, unless `most` is 0."""
@@ -90,6 +92,7 @@ def postgres(
         ),
         sessions=sessions,
         lock_edges=edges,
+        owners=owners,
         sees_all_sessions=sees_all,
     )
     return Snapshot(target=target("postgres"), postgres=made)
@@ -162,7 +165,7 @@ def certificate(life_days: float, left_days: float, subject: str = "shop.lab") -
 
 
 def tls(*chain: Certificate, **fields: str) -> Snapshot:
-    return Snapshot(target=target("tls"), tls=TlsSnapshot(chain=chain, **fields))
+    return Snapshot(target=target("tls"), tls=TlsSnapshot(chain=chain, **fields))  # type: ignore[arg-type]
 
 
 def dns(system: str, *servers: str, seconds: float = 0.01) -> Snapshot:

@@ -17,26 +17,61 @@ from fleetmedic.v1.snapshot_pb2 import Snapshot, Target
 from tests.agent.rules import judged
 from tests.agent.rules.judged import RULES, judge, statuses
 
-PROBES = ("postgres", "redis", "docker", "filesystem", "memory", "tls", "dns", "http")
+PROBES = (
+    "postgres",
+    "postgres_disk",
+    "redis",
+    "docker",
+    "filesystem",
+    "memory",
+    "kernel",
+    "tls",
+    "dns",
+    "http",
+)
 CLASSES = ("refused", "timeout", "cut", "unknown", "57P03", "28P01", "NOAUTH", "MISCONF", "dns", "tls", "error")
 
 
-def test_the_catalogue_holds_the_sixteen_rules_of_the_spine() -> None:
+def test_the_catalogue_holds_these_rules() -> None:
     assert sorted(RULES) == [
         "DNS-RESOLVE",
+        "DOCKER-CPU",
         "DOCKER-DAEMON",
         "DOCKER-EXIT-CLASS",
         "DOCKER-EXPECTED-MISSING",
+        "DOCKER-MEM-LIMIT",
+        "DOCKER-NET",
+        "DOCKER-OOM",
+        "DOCKER-OOM-CHILD",
+        "DOCKER-PAUSED",
+        "DOCKER-PROC",
         "DOCKER-RESTART-LOOP",
+        "DOCKER-START-ERROR",
+        "DOCKER-UNHEALTHY",
+        "HOST-DISK-RO",
         "HOST-DISK-SPACE",
+        "HOST-INODE",
+        "HOST-LOAD",
         "HOST-MEM",
+        "HOST-OOM",
+        "HOST-PSI",
         "HTTP-HEALTH",
+        "PG-CONN-HOG",
         "PG-CONN-SATURATION",
+        "PG-DISK",
         "PG-IDLE-TXN",
+        "PG-LOCK-DDL-QUEUE",
         "PG-LOCK-ROOT",
+        "PG-LONG-QUERY",
+        "PG-LONG-TXN",
         "PG-UP",
+        "REDIS-CLIENTS",
+        "REDIS-EVICTION",
+        "REDIS-KEYSPACE",
         "REDIS-MEM-NEAR-MAX",
+        "REDIS-MISCONF",
         "REDIS-NOEVICTION-FULL",
+        "REDIS-SLOWLOG",
         "REDIS-UP",
         "TLS-EXPIRY",
     ]
@@ -95,6 +130,18 @@ def test_statuses_grow_worse_with_their_number_so_that_the_worst_can_be_taken() 
     assert order == sorted(order, key=lambda name: Status.Value(f"STATUS_{name}"))
 
 
+def some_host(made: Snapshot) -> None:
+    """Of what is no server: as little as a rule needs to judge it."""
+    if made.HasField("filesystem"):
+        made.filesystem.size_bytes = 1
+    elif made.HasField("memory"):
+        made.memory.total_bytes = 1
+    elif made.HasField("kernel"):
+        made.kernel.processors = 1
+    elif made.HasField("postgres_disk"):
+        made.postgres_disk.disks.add(part=HOSTILE, path=HOSTILE).room.size_bytes = 1
+
+
 HOSTILE = "/tmp/a;id $(id) `id` 'x' \"y\" & | > z\n"
 
 
@@ -115,10 +162,8 @@ def hostile(probe: str, error_class: str, socket: str) -> Snapshot:
         made.dns.name = HOSTILE
     elif probe == "tls" and not error_class:
         made.tls.chain.append(judged.certificate(90, 3, HOSTILE))
-    elif probe == "filesystem":
-        made.filesystem.size_bytes = 1
-    elif probe == "memory":
-        made.memory.total_bytes = 1
+    else:
+        some_host(made)
     return made
 
 

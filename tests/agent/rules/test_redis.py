@@ -2,6 +2,8 @@
 
 import pytest
 
+from agent.probes import redis as probe
+from fleetmedic.v1.snapshot_pb2 import RedisKeyspace
 from tests.agent.rules.judged import NOW, duration, one, redis, sample, status, statuses
 
 
@@ -138,3 +140,38 @@ def test_memory_that_could_not_be_read_is_skipped_and_never_well(rule: str, erro
 def test_memory_is_judged_where_ping_fails_and_info_answers(rule: str) -> None:
     snapshot = redis(error_class="MISCONF", used_memory=990, maxmemory=1000, maxmemory_policy="noeviction")
     assert status(rule, snapshot) == "crit"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        ([], 5000, "ok"),
+        ([5000, 5000], 2501, "ok"),
+        ([5000, 5000], 2500, "warn"),
+        ([10, 5000], 0, "warn"),
+        ([5000], 9999, "ok"),
+        ([5000], 10000, "warn"),
+        ([0], 10000, "ok"),
+        ([999], 0, "ok"),
+    ],
+)
+def test_keys_that_vanish_or_double_in_minutes_are_a_warning(before: list[int], now: int, expected: str) -> None:
+    earlier = [sample(NOW - 100 + at, **{"keys 0": count}) for at, count in enumerate(before)]
+    spaces = [RedisKeyspace(database=0, keys=now)] if now else []
+    assert status("REDIS-KEYSPACE", redis(keyspaces=spaces, earlier=earlier)) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["get", "session:abc123"], "GET session:*"),
+        (["GET", "plain"], "GET plain"),
+        (["SET", "4f3c9a", "value"], "SET *"),
+        (["EVAL", "return 1", "0"], "EVAL"),
+        (["AUTH", "hunter2"], "AUTH"),
+        (["\x1b[31m", "x"], "? x"),
+        ([], "?"),
+    ],
+)
+def test_a_command_is_told_by_its_shape(words: list[str], said: str) -> None:
+    assert probe.shape(words) == said
