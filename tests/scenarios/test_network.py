@@ -9,7 +9,7 @@ import pytest
 from tests.coverage import Evidence
 from tests.lab import agents, child, dns_server, redis, webapp
 from tests.lab import nginx as web
-from tests.lab.agents import Fleet
+from tests.lab.agents import Desk, Fleet
 from tests.lab.authority import Authority, Files
 from tests.lab.nginx import Nginx
 from tests.lab.postgres import Postgres
@@ -91,6 +91,48 @@ def test_a_health_url_that_fails_names_the_sub_check(
     bad = evidence.fault("HTTP-HEALTH", found, service="orders")
     assert "503" in bad["summary"]
     assert "redis:" in bad["summary"]
+
+
+@pytest.mark.covers("chk:TLS-NOT-YET", "chk:TLS-HOSTNAME", "exp:E18")
+def test_a_certificate_of_tomorrow_or_of_another_name_is_named(
+    desk: Desk, folder: Path, nginx: Nginx, authority: Authority, evidence: Evidence
+) -> None:
+    ports = (nginx.tls_port, 8443)
+    config = "".join(f'\n[[tls_endpoint]]\naddress = "localhost:{port}"\n' for port in ports)
+    files = authority.issue("old.lab", dns=["old.lab"], begins=DAY, ends=9 * DAY).write(folder)
+    with (
+        other_site(folder, files),
+        agents.run(desk, "named", port=7468, config=config) as agent,
+        agents.fleet(desk, [agent]) as fleet,
+    ):
+        found = fleet.findings("--include", "TLS-*")
+
+    for rule, said in (
+        ("TLS-NOT-YET", "is not valid for another 23h"),
+        ("TLS-HOSTNAME", "not for localhost, but for old"),
+    ):
+        evidence.well(rule, found, name=f"localhost:{nginx.tls_port}")
+        bad = evidence.fault(rule, found, name="localhost:8443")
+        assert (bad["status"], said in bad["summary"]) == ("crit", True)
+    unnamed = [item for item in found if item["id"] == "TLS-HOSTNAME" and item["name"] == f"127.0.0.1:{nginx.tls_port}"]
+    assert [item["status"] for item in unnamed] == ["skipped"]
+
+
+@pytest.mark.covers("chk:HTTP-READY-VS-LIVE", "exp:E3")
+def test_a_process_that_lives_without_its_dependency_is_told_from_one_that_hangs(
+    site: Fleet, folder: Path, postgres: Postgres, evidence: Evidence
+) -> None:
+    with redis.run(folder, port=6395) as cache, webapp.run(folder, port=8011, postgres=postgres, redis=cache) as app:
+        asked = agents.asking(site, fleetmedic_http=[f"{app.url}/health/live", f"{app.url}/health/ready"])
+        evidence.well("HTTP-READY-VS-LIVE", asked.findings("--include", "HTTP-*"))
+        with child.stopped(cache.pid):
+            dependency = evidence.fault("HTTP-READY-VS-LIVE", asked.findings("--include", "HTTP-*"))
+        with child.stopped(app.pid):
+            process = evidence.fault("HTTP-READY-VS-LIVE", asked.findings("--include", "HTTP-*"))
+
+    assert "the process lives and a dependency of it fails: 503" in dependency["summary"]
+    assert "redis:" in dependency["summary"]
+    assert "the process itself fails" in process["summary"]
 
 
 @pytest.mark.covers("chk:HTTP-HEALTH")

@@ -29,8 +29,9 @@ def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
 def _judged(snapshot: Snapshot, names: Mapping[str, str], now: float, window: float) -> Finding:
     kernel = snapshot.kernel
     recent = [item for item in kernel.killings if now - timestamp(item.time) <= window]
-    more = grown(snapshot, "oom_kills", kernel.oom_kills)
-    count = max(len(recent), int(more[0]) if more else 0)
+    more = grown(snapshot, "oom_kills", kernel.oom_kills) if kernel.log_unread else None
+    # The log has the times; without it the counter of the oldest sample is all there is.
+    count = int(more[0]) if more else len(recent)
     measured = [metric("kills", count, "count"), metric("kills_since_boot", kernel.oom_kills, "count")]
     if not count:
         summary = f"nothing killed for memory in {age(window)}, {kernel.oom_kills} since boot"

@@ -115,9 +115,6 @@ class Snapshot(_message.Message):
     DISCOVERY_FIELD_NUMBER: _builtins.int
     POSTGRES_DISK_FIELD_NUMBER: _builtins.int
     KERNEL_FIELD_NUMBER: _builtins.int
-    PYTHON_FIELD_NUMBER: _builtins.int
-    TCP_FIELD_NUMBER: _builtins.int
-    ASSETS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def target(self) -> Global___Target: ...
     @_builtins.property
@@ -154,12 +151,6 @@ class Snapshot(_message.Message):
     def postgres_disk(self) -> Global___PostgresDiskSnapshot: ...
     @_builtins.property
     def kernel(self) -> Global___KernelSnapshot: ...
-    @_builtins.property
-    def python(self) -> Global___PythonSnapshot: ...
-    @_builtins.property
-    def tcp(self) -> Global___TcpSnapshot: ...
-    @_builtins.property
-    def assets(self) -> Global___AssetsSnapshot: ...
     def __init__(
         self,
         *,
@@ -179,15 +170,12 @@ class Snapshot(_message.Message):
         discovery: Global___DiscoverySnapshot | None = ...,
         postgres_disk: Global___PostgresDiskSnapshot | None = ...,
         kernel: Global___KernelSnapshot | None = ...,
-        python: Global___PythonSnapshot | None = ...,
-        tcp: Global___TcpSnapshot | None = ...,
-        assets: Global___AssetsSnapshot | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assets", b"assets", "discovery", b"discovery", "dns", b"dns", "docker", b"docker", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "python", b"python", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tcp", b"tcp", "tls", b"tls", "took", b"took"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["discovery", b"discovery", "dns", b"dns", "docker", b"docker", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assets", b"assets", "discovery", b"discovery", "dns", b"dns", "docker", b"docker", "earlier", b"earlier", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "python", b"python", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tcp", b"tcp", "tls", b"tls", "took", b"took"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["discovery", b"discovery", "dns", b"dns", "docker", b"docker", "earlier", b"earlier", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_seen: _TypeAlias = _typing.Literal["postgres", "redis", "docker", "filesystem", "memory", "tls", "dns", "http", "discovery", "postgres_disk", "kernel", "python", "tcp", "assets"]  # noqa: Y015
+    _WhichOneofReturnType_seen: _TypeAlias = _typing.Literal["postgres", "redis", "docker", "filesystem", "memory", "tls", "dns", "http", "discovery", "postgres_disk", "kernel"]  # noqa: Y015
     _WhichOneofArgType_seen: _TypeAlias = _typing.Literal["seen", b"seen"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_seen) -> _WhichOneofReturnType_seen | None: ...
 
@@ -879,7 +867,6 @@ class Container(_message.Message):
     IMAGE_REVISION_FIELD_NUMBER: _builtins.int
     CPU_LIMIT_FIELD_NUMBER: _builtins.int
     USE_FIELD_NUMBER: _builtins.int
-    IMAGE_CREATED_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     image: _builtins.str
@@ -920,8 +907,6 @@ class Container(_message.Message):
     def use(self) -> Global___ContainerUse:
         """What the kernel counts for its control group and its network; unset where it does not run or may not be read."""
 
-    @_builtins.property
-    def image_created_time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -952,11 +937,10 @@ class Container(_message.Message):
         image_revision: _builtins.str = ...,
         cpu_limit: _builtins.float = ...,
         use: Global___ContainerUse | None = ...,
-        image_created_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_health_exit_code", b"_health_exit_code", "created_time", b"created_time", "finished_time", b"finished_time", "health_exit_code", b"health_exit_code", "image_created_time", b"image_created_time", "started_time", b"started_time", "use", b"use"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_health_exit_code", b"_health_exit_code", "created_time", b"created_time", "finished_time", b"finished_time", "health_exit_code", b"health_exit_code", "started_time", b"started_time", "use", b"use"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_health_exit_code", b"_health_exit_code", "addresses", b"addresses", "compose_project", b"compose_project", "compose_service", b"compose_service", "cpu_limit", b"cpu_limit", "created_time", b"created_time", "error", b"error", "exit_code", b"exit_code", "failing_streak", b"failing_streak", "finished_time", b"finished_time", "health", b"health", "health_exit_code", b"health_exit_code", "health_output", b"health_output", "id", b"id", "image", b"image", "image_created_time", b"image_created_time", "image_id", b"image_id", "image_revision", b"image_revision", "image_version", b"image_version", "max_retries", b"max_retries", "name", b"name", "oom_killed", b"oom_killed", "passing", b"passing", "pid", b"pid", "restart_count", b"restart_count", "restart_policy", b"restart_policy", "started_time", b"started_time", "state", b"state", "use", b"use"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_health_exit_code", b"_health_exit_code", "addresses", b"addresses", "compose_project", b"compose_project", "compose_service", b"compose_service", "cpu_limit", b"cpu_limit", "created_time", b"created_time", "error", b"error", "exit_code", b"exit_code", "failing_streak", b"failing_streak", "finished_time", b"finished_time", "health", b"health", "health_exit_code", b"health_exit_code", "health_output", b"health_output", "id", b"id", "image", b"image", "image_id", b"image_id", "image_revision", b"image_revision", "image_version", b"image_version", "max_retries", b"max_retries", "name", b"name", "oom_killed", b"oom_killed", "passing", b"passing", "pid", b"pid", "restart_count", b"restart_count", "restart_policy", b"restart_policy", "started_time", b"started_time", "state", b"state", "use", b"use"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__health_exit_code: _TypeAlias = _typing.Literal["health_exit_code"]  # noqa: Y015
     _WhichOneofArgType__health_exit_code: _TypeAlias = _typing.Literal["_health_exit_code", b"_health_exit_code"]  # noqa: Y015
@@ -1227,166 +1211,6 @@ class OomKill(_message.Message):
 Global___OomKill: _TypeAlias = OomKill  # noqa: Y015
 
 @_typing.final
-class PythonSnapshot(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PROCESSES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def processes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PythonProcess]: ...
-    def __init__(
-        self,
-        *,
-        processes: _abc.Iterable[Global___PythonProcess] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["processes", b"processes"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PythonSnapshot: _TypeAlias = PythonSnapshot  # noqa: Y015
-
-@_typing.final
-class PythonProcess(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PID_FIELD_NUMBER: _builtins.int
-    PARENT_FIELD_NUMBER: _builtins.int
-    VERSION_FIELD_NUMBER: _builtins.int
-    PROGRAM_FIELD_NUMBER: _builtins.int
-    CONTAINER_ID_FIELD_NUMBER: _builtins.int
-    STARTED_TIME_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
-    WORKERS_WANTED_FIELD_NUMBER: _builtins.int
-    pid: _builtins.int
-    parent: _builtins.int
-    version: _builtins.str
-    program: _builtins.str
-    """The program it runs: uvicorn, gunicorn, celery, or a script's name."""
-    container_id: _builtins.str
-    state: _builtins.str
-    resident_bytes: _builtins.int
-    workers_wanted: _builtins.int
-    """What its command line asks for with --workers; 0 where it does not say."""
-    @_builtins.property
-    def started_time(self) -> _timestamp_pb2.Timestamp: ...
-    def __init__(
-        self,
-        *,
-        pid: _builtins.int = ...,
-        parent: _builtins.int = ...,
-        version: _builtins.str = ...,
-        program: _builtins.str = ...,
-        container_id: _builtins.str = ...,
-        started_time: _timestamp_pb2.Timestamp | None = ...,
-        state: _builtins.str = ...,
-        resident_bytes: _builtins.int = ...,
-        workers_wanted: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["started_time", b"started_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "parent", b"parent", "pid", b"pid", "program", b"program", "resident_bytes", b"resident_bytes", "started_time", b"started_time", "state", b"state", "version", b"version", "workers_wanted", b"workers_wanted"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PythonProcess: _TypeAlias = PythonProcess  # noqa: Y015
-
-@_typing.final
-class TcpSnapshot(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    RESULT_FIELD_NUMBER: _builtins.int
-    ERROR_TEXT_FIELD_NUMBER: _builtins.int
-    TOOK_FIELD_NUMBER: _builtins.int
-    ADDRESS_FIELD_NUMBER: _builtins.int
-    result: _builtins.str
-    """connected, refused, timeout, unreachable, dns."""
-    error_text: _builtins.str
-    address: _builtins.str
-    @_builtins.property
-    def took(self) -> _duration_pb2.Duration: ...
-    def __init__(
-        self,
-        *,
-        result: _builtins.str = ...,
-        error_text: _builtins.str = ...,
-        took: _duration_pb2.Duration | None = ...,
-        address: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["took", b"took"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "error_text", b"error_text", "result", b"result", "took", b"took"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___TcpSnapshot: _TypeAlias = TcpSnapshot  # noqa: Y015
-
-@_typing.final
-class AssetsSnapshot(_message.Message):
-    """A front page and what it names."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PAGE_FIELD_NUMBER: _builtins.int
-    ASSETS_FIELD_NUMBER: _builtins.int
-    OMITTED_FIELD_NUMBER: _builtins.int
-    RELEASE_FIELD_NUMBER: _builtins.int
-    omitted: _builtins.int
-    release: _builtins.str
-    """A digest over the page's own asset names: the same on every host of one release."""
-    @_builtins.property
-    def page(self) -> Global___HttpSnapshot: ...
-    @_builtins.property
-    def assets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Asset]: ...
-    def __init__(
-        self,
-        *,
-        page: Global___HttpSnapshot | None = ...,
-        assets: _abc.Iterable[Global___Asset] | None = ...,
-        omitted: _builtins.int = ...,
-        release: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assets", b"assets", "omitted", b"omitted", "page", b"page", "release", b"release"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___AssetsSnapshot: _TypeAlias = AssetsSnapshot  # noqa: Y015
-
-@_typing.final
-class Asset(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    URL_FIELD_NUMBER: _builtins.int
-    STATUS_FIELD_NUMBER: _builtins.int
-    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
-    WANTED_TYPE_FIELD_NUMBER: _builtins.int
-    ERROR_TEXT_FIELD_NUMBER: _builtins.int
-    url: _builtins.str
-    status: _builtins.int
-    content_type: _builtins.str
-    wanted_type: _builtins.str
-    error_text: _builtins.str
-    def __init__(
-        self,
-        *,
-        url: _builtins.str = ...,
-        status: _builtins.int = ...,
-        content_type: _builtins.str = ...,
-        wanted_type: _builtins.str = ...,
-        error_text: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "error_text", b"error_text", "status", b"status", "url", b"url", "wanted_type", b"wanted_type"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Asset: _TypeAlias = Asset  # noqa: Y015
-
-@_typing.final
 class FilesystemSnapshot(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1501,23 +1325,12 @@ class TlsSnapshot(_message.Message):
     CHAIN_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     SERVER_NAME_FIELD_NUMBER: _builtins.int
-    VERIFY_CODE_FIELD_NUMBER: _builtins.int
-    VERIFY_TEXT_FIELD_NUMBER: _builtins.int
-    FILE_FIELD_NUMBER: _builtins.int
-    NAMED_FIELD_NUMBER: _builtins.int
     error_class: _builtins.str
     error_text: _builtins.str
     version: _builtins.str
     server_name: _builtins.str
-    verify_code: _builtins.int
-    """OpenSSL's verdict against the authorities that count here; 0 where it verifies, unset where it was not asked."""
-    verify_text: _builtins.str
-    named: _builtins.bool
-    """Named in agent.toml or the inventory, not only found listening: its name and its authority count."""
     @_builtins.property
     def chain(self) -> _containers.RepeatedCompositeFieldContainer[Global___Certificate]: ...
-    @_builtins.property
-    def file(self) -> Global___CertificateFile: ...
     def __init__(
         self,
         *,
@@ -1526,55 +1339,14 @@ class TlsSnapshot(_message.Message):
         chain: _abc.Iterable[Global___Certificate] | None = ...,
         version: _builtins.str = ...,
         server_name: _builtins.str = ...,
-        verify_code: _builtins.int | None = ...,
-        verify_text: _builtins.str = ...,
-        file: Global___CertificateFile | None = ...,
-        named: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_verify_code", b"_verify_code", "file", b"file", "verify_code", b"verify_code"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_verify_code", b"_verify_code", "chain", b"chain", "error_class", b"error_class", "error_text", b"error_text", "file", b"file", "named", b"named", "server_name", b"server_name", "verify_code", b"verify_code", "verify_text", b"verify_text", "version", b"version"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__verify_code: _TypeAlias = _typing.Literal["verify_code"]  # noqa: Y015
-    _WhichOneofArgType__verify_code: _TypeAlias = _typing.Literal["_verify_code", b"_verify_code"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__verify_code) -> _WhichOneofReturnType__verify_code | None: ...
-
-Global___TlsSnapshot: _TypeAlias = TlsSnapshot  # noqa: Y015
-
-@_typing.final
-class CertificateFile(_message.Message):
-    """The files that a server is meant to serve, as agent.toml names them."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PATH_FIELD_NUMBER: _builtins.int
-    CERTIFICATE_FIELD_NUMBER: _builtins.int
-    ERROR_TEXT_FIELD_NUMBER: _builtins.int
-    KEY_ERROR_TEXT_FIELD_NUMBER: _builtins.int
-    KEY_PATH_FIELD_NUMBER: _builtins.int
-    path: _builtins.str
-    error_text: _builtins.str
-    key_error_text: _builtins.str
-    """Empty where the key is the certificate's."""
-    key_path: _builtins.str
-    @_builtins.property
-    def certificate(self) -> Global___Certificate: ...
-    def __init__(
-        self,
-        *,
-        path: _builtins.str = ...,
-        certificate: Global___Certificate | None = ...,
-        error_text: _builtins.str = ...,
-        key_error_text: _builtins.str = ...,
-        key_path: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "error_text", b"error_text", "key_error_text", b"key_error_text", "key_path", b"key_path", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain", b"chain", "error_class", b"error_class", "error_text", b"error_text", "server_name", b"server_name", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CertificateFile: _TypeAlias = CertificateFile  # noqa: Y015
+Global___TlsSnapshot: _TypeAlias = TlsSnapshot  # noqa: Y015
 
 @_typing.final
 class Certificate(_message.Message):

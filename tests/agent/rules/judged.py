@@ -165,7 +165,7 @@ def certificate(life_days: float, left_days: float, subject: str = "shop.lab") -
 
 
 def tls(*chain: Certificate, **fields: str) -> Snapshot:
-    return Snapshot(target=target("tls"), tls=TlsSnapshot(chain=chain, **fields))  # type: ignore[arg-type]
+    return Snapshot(target=target("tls"), tls=TlsSnapshot(chain=chain, **fields))
 
 
 def dns(system: str, *servers: str, seconds: float = 0.01) -> Snapshot:

@@ -56,6 +56,7 @@ def test_the_catalogue_holds_these_rules() -> None:
         "HOST-OOM",
         "HOST-PSI",
         "HTTP-HEALTH",
+        "HTTP-READY-VS-LIVE",
         "PG-CONN-HOG",
         "PG-CONN-SATURATION",
         "PG-DISK",
@@ -74,6 +75,8 @@ def test_the_catalogue_holds_these_rules() -> None:
         "REDIS-SLOWLOG",
         "REDIS-UP",
         "TLS-EXPIRY",
+        "TLS-HOSTNAME",
+        "TLS-NOT-YET",
     ]
 
 

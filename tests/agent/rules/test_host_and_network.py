@@ -2,7 +2,24 @@
 
 import pytest
 
-from tests.agent.rules.judged import GIB, certificate, dns, filesystem, http, judge, memory, one, status, statuses, tls
+from agent.rules.tls import tls_hostname
+from fleetmedic.v1.snapshot_pb2 import KernelSnapshot, Snapshot
+from tests.agent.rules.judged import (
+    GIB,
+    NOW,
+    certificate,
+    dns,
+    filesystem,
+    http,
+    judge,
+    memory,
+    one,
+    sample,
+    status,
+    statuses,
+    target,
+    tls,
+)
 
 
 @pytest.mark.parametrize(
@@ -223,3 +240,43 @@ def test_a_url_without_an_answer_says_in_which_phase_it_ended() -> None:
     found = one("HTTP-HEALTH", http(0, error_class="timeout", error_text="no answer in 5 s", phase="processing"))
     assert statuses([found]) == ["crit"]
     assert found.summary == "no answer (timeout in phase processing): no answer in 5 s"
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "covered"),
+    [
+        ("shop.lab", "shop.lab", True),
+        ("SHOP.lab", "shop.LAB", True),
+        ("a.shop.lab", "*.shop.lab", True),
+        ("a.b.shop.lab", "*.shop.lab", False),
+        ("shop.lab", "*.lab", False),
+        ("shop.lab", "*", False),
+        ("10.0.0.1", "10.0.0.1", True),
+        ("10.0.0.1", "*.0.0.1", False),
+        ("fd00::1", "FD00:0:0:0:0:0:0:1", True),
+        ("shop.lab", "shop.lab.evil.example", False),
+    ],
+)
+def test_a_name_covers_a_host_as_browsers_say(host: str, name: str, covered: bool) -> None:
+    assert tls_hostname.is_for(host, name) is covered
+
+
+@pytest.mark.parametrize(
+    ("ago", "before", "unread", "expected"),
+    [
+        (299, 0, "", "crit"),
+        (301, 0, "", "ok"),
+        (301, 5, "", "ok"),
+        (301, 5, "denied", "crit"),
+        (301, 9, "denied", "ok"),
+    ],
+    ids=["just now", "long ago", "counted, and the log knows better", "counted, without a log", "nothing new"],
+)
+def test_a_killing_counts_for_five_minutes_by_the_log_or_else_by_the_counter(
+    ago: float, before: int, unread: str, expected: str
+) -> None:
+    made = KernelSnapshot(processors=2, oom_kills=9, log_unread=unread)
+    if not unread:
+        made.killings.add(pid=7, name="worker", constraint="memcg").time.FromSeconds(int(NOW - ago))
+    snapshot = Snapshot(target=target("kernel"), kernel=made, earlier=[sample(NOW - 100, oom_kills=before)])
+    assert status("HOST-OOM", snapshot) == expected
