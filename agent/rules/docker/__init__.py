@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
-from agent.rule import Seen, finding
+from agent.rule import Seen, finding, skipped
 from fleetmedic.v1.finding_pb2 import STATUS_OK, Finding
 from fleetmedic.v1.snapshot_pb2 import Container, DockerSnapshot, Snapshot
 
@@ -32,11 +32,19 @@ def ought_to_run(container: Container, docker: DockerSnapshot) -> bool:
     return not container.passing and (again or container.restart_policy in STAYING)
 
 
-def counted(docker: DockerSnapshot) -> tuple[list[Container], int]:
-    """Running containers that the kernel's counters tell of, and how many run without."""
-    running = [item for item in docker.containers if item.state == "running"]
-    known = [item for item in running if item.HasField("use")]
-    return known, len(running) - len(known)
+def counted(snapshot: Snapshot) -> list[Container]:
+    """Running containers that the kernel's counters tell of."""
+    return [item for item in snapshot.docker.containers if item.state == "running" and item.HasField("use")]
+
+
+def uncounted(snapshot: Snapshot, what: str) -> Finding | None:
+    """What to say where containers run and the kernel's counters of none of them may be read."""
+    running = any(item.state == "running" for item in snapshot.docker.containers)
+    return (
+        skipped(snapshot.target, f"needs root to read the {what} of containers")
+        if running and not counted(snapshot)
+        else None
+    )
 
 
 def engines(seen: Seen) -> Iterator[Snapshot]:

@@ -7,8 +7,8 @@ import os
 import shlex
 from collections.abc import Iterator
 
-from agent.rule import Limit, Limits, Seen, age, finding, grown, metric, skipped
-from agent.rules.docker import all_well, counted, engines, service
+from agent.rule import Limit, Limits, Seen, age, finding, grown, metric
+from agent.rules.docker import all_well, counted, engines, service, uncounted
 from fleetmedic.v1.finding_pb2 import STATUS_WARN, Finding
 from fleetmedic.v1.snapshot_pb2 import Container, Snapshot
 
@@ -22,12 +22,13 @@ COMMAND = "docker stats --no-stream NAME"
 
 def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
     for snapshot in engines(seen):
-        watched, blind = counted(snapshot.docker)
+        if blind := uncounted(snapshot, "control groups"):
+            yield blind
+            continue
+        watched = counted(snapshot)
         busy = [made for item in watched if (made := _judged(snapshot, item, limits))]
         yield from busy
-        if not watched and blind:
-            yield skipped(snapshot.target, "needs root to read the control groups of containers")
-        elif not busy:
+        if not busy:
             yield all_well(snapshot, f"{len(watched)} running containers, none over its processors", "docker stats")
 
 

@@ -6,8 +6,8 @@ Counted without what the kernel can drop (inactive file pages), as docker stats 
 import shlex
 from collections.abc import Iterator
 
-from agent.rule import Limit, Limits, Seen, finding, graded, metric, size, skipped
-from agent.rules.docker import all_well, counted, engines, service
+from agent.rule import Limit, Limits, Seen, finding, graded, metric, size
+from agent.rules.docker import all_well, counted, engines, service, uncounted
 from fleetmedic.v1.finding_pb2 import STATUS_OK, Finding
 from fleetmedic.v1.snapshot_pb2 import Container, Snapshot
 
@@ -21,13 +21,14 @@ COMMAND = "docker stats --no-stream NAME"
 
 def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
     for snapshot in engines(seen):
-        watched, blind = counted(snapshot.docker)
+        if blind := uncounted(snapshot, "control groups"):
+            yield blind
+            continue
+        watched = counted(snapshot)
         full = [made for item in watched if (made := _judged(snapshot, item, limits))]
         yield from full
         limited = sum(item.use.memory_limit_bytes > 0 for item in watched)
-        if not watched and blind:
-            yield skipped(snapshot.target, "needs root to read the control groups of containers")
-        elif not full:
+        if not full:
             yield all_well(snapshot, f"{limited} containers with a memory limit, none is near it", "docker stats")
 
 

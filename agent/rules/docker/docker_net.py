@@ -6,8 +6,8 @@ Counted between two samples, for its own interfaces; a container on the host's n
 import shlex
 from collections.abc import Iterator
 
-from agent.rule import Limits, Seen, age, finding, grown, metric, skipped
-from agent.rules.docker import all_well, counted, engines, service
+from agent.rule import Limits, Seen, age, finding, grown, metric
+from agent.rules.docker import all_well, counted, engines, service, uncounted
 from fleetmedic.v1.finding_pb2 import STATUS_WARN, Finding
 from fleetmedic.v1.snapshot_pb2 import Container, Snapshot
 
@@ -20,12 +20,13 @@ COMMAND = "docker exec NAME cat /proc/net/dev"
 def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
     del limits
     for snapshot in engines(seen):
-        watched, blind = counted(snapshot.docker)
+        if blind := uncounted(snapshot, "networks"):
+            yield blind
+            continue
+        watched = counted(snapshot)
         dropping = [made for item in watched if (made := _judged(snapshot, item))]
         yield from dropping
-        if not watched and blind:
-            yield skipped(snapshot.target, "needs root to read the networks of containers")
-        elif not dropping:
+        if not dropping:
             yield all_well(snapshot, f"{len(watched)} running containers, none drops packets", "docker stats")
 
 

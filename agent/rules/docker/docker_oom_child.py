@@ -7,8 +7,8 @@ shows anything (checks.md D11). The kernel counts it for the container's control
 import shlex
 from collections.abc import Iterator
 
-from agent.rule import Limits, Seen, age, finding, grown, metric, size, skipped
-from agent.rules.docker import all_well, counted, engines, service
+from agent.rule import Limits, Seen, age, finding, grown, metric, size
+from agent.rules.docker import all_well, counted, engines, service, uncounted
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_WARN, Finding
 from fleetmedic.v1.snapshot_pb2 import Container, Snapshot
 
@@ -21,12 +21,13 @@ COMMAND = "cat /sys/fs/cgroup/memory/docker/ID/memory.oom_control; dmesg | grep 
 def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
     del limits
     for snapshot in engines(seen):
-        watched, blind = counted(snapshot.docker)
+        if blind := uncounted(snapshot, "control groups"):
+            yield blind
+            continue
+        watched = counted(snapshot)
         killed = [made for item in watched if (made := _judged(snapshot, item))]
         yield from killed
-        if not watched and blind:
-            yield skipped(snapshot.target, "needs root to read the control groups of containers")
-        elif not killed:
+        if not killed:
             yield all_well(
                 snapshot, f"no process of {len(watched)} running containers was killed for memory", "docker ps"
             )

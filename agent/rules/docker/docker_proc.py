@@ -7,8 +7,8 @@ uninterruptible sleep waits for a disk or a mount that does not answer.
 import shlex
 from collections.abc import Iterator
 
-from agent.rule import Limits, Seen, age, finding, metric, skipped, table
-from agent.rules.docker import all_well, counted, engines, service
+from agent.rule import Limits, Seen, age, finding, metric, table
+from agent.rules.docker import all_well, counted, engines, service, uncounted
 from fleetmedic.v1.finding_pb2 import STATUS_WARN, Finding
 from fleetmedic.v1.snapshot_pb2 import Container, Snapshot
 
@@ -22,12 +22,13 @@ WORDS = {"Z": "a zombie", "D": "in uninterruptible sleep"}
 def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
     del limits
     for snapshot in engines(seen):
-        watched, blind = counted(snapshot.docker)
+        if blind := uncounted(snapshot, "processes"):
+            yield blind
+            continue
+        watched = counted(snapshot)
         odd = [item for item in watched if item.use.odd]
         yield from (_odd(snapshot, item) for item in odd)
-        if not watched and blind:
-            yield skipped(snapshot.target, "needs root to read the processes of containers")
-        elif not odd:
+        if not odd:
             count = sum(item.use.processes for item in watched)
             yield all_well(
                 snapshot, f"{count} processes in {len(watched)} containers, none is stuck", "docker top NAME"

@@ -8,8 +8,8 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 
-from agent.rule import Limits, Seen, finding, skipped
-from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_OK, Finding
+from agent.rule import Limits, Seen, finding
+from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_INFO, STATUS_OK, Finding
 from fleetmedic.v1.snapshot_pb2 import HttpSnapshot, Snapshot
 
 NEEDS = ("http",)
@@ -27,7 +27,8 @@ def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
     yield from (_judged(lives[service], readies[service]) for service in pairs)
     if not pairs:
         asked = seen.of("http")[:1]
-        yield from (skipped(item.target, "no service has both a live and a ready URL") for item in asked)
+        summary = "no service has both a live and a ready URL: nothing to compare"
+        yield from (finding(STATUS_INFO, item.target, summary) for item in asked)
 
 
 def _by_service(seen: Seen, pattern: re.Pattern[str]) -> Mapping[str, Snapshot]:

@@ -280,3 +280,7 @@ def test_a_killing_counts_for_five_minutes_by_the_log_or_else_by_the_counter(
         made.killings.add(pid=7, name="worker", constraint="memcg").time.FromSeconds(int(NOW - ago))
     snapshot = Snapshot(target=target("kernel"), kernel=made, earlier=[sample(NOW - 100, oom_kills=before)])
     assert status("HOST-OOM", snapshot) == expected
+
+
+def test_a_service_with_one_health_url_is_told_and_asks_for_nobodys_attention() -> None:
+    assert status("HTTP-READY-VS-LIVE", http(503)) == "info"
