@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent import VERSION, boundary, config, frames, redact
+from agent import VERSION, boundary, config, frames
 from agent.identity import identity
 from agent.toml_reader import ConfigError
 from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse
@@ -162,17 +162,15 @@ def _discover(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> int:
-    from agent import registry  # noqa: PLC0415
+    from agent import discovery, registry  # noqa: PLC0415
 
     rules = registry.load()
     read = config.load(options.config, rules, os.environ)  # noqa: TID251 - the edge
     print(f"file = {str(read.file) if read.file else 'none: every default'}")
     for name in ("name", "listen", "state", "run", "front_user", "discover", "sample_seconds", "tls"):
         print(f"{name} = {_plain(getattr(read, name))}")
-    for name in ("postgres", "redis", "http", "tls_endpoints", "dns"):
-        for item in getattr(read, name):
-            place = redact.text(getattr(item, "value", "")) or item.socket or f"{item.host}:{item.port}"
-            print(f"{name}: {item.service} {place} ({item.origin})")
+    for target in discovery.named(read):
+        print(f"{target.probe}: {target.service} {target.name} ({target.origin})")
     for name in ("docker_socket", "docker_expected", "mounts", "probe_allow"):
         print(f"{name} = {_plain(getattr(read, name))}")
     for rule in rules:

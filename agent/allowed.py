@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from agent import redact
 from fleetmedic.v1.snapshot_pb2 import FAILURE_KIND_NOT_LOOKED, Failure, Snapshot, Target
 
-REQUESTED = frozenset({"http", "tls", "dns"})
+REQUESTED = frozenset({"http", "tls", "dns", "page", "dependency"})
+BY_URL = frozenset({"http", "page"})
 # What a name, a host or a URL in a request may consist of: nothing that a terminal, a header or a file would act on.
 PLAIN = re.compile(r"[!-~]{1,2048}")
 
@@ -30,7 +31,7 @@ def refuse_outside(allow: Sequence[str], targets: Iterable[Target]) -> tuple[lis
 def _refusal(allow: Sequence[str], target: Target) -> str:
     if target.probe not in REQUESTED:
         return f"a request may not name a {target.probe!r} target"
-    given = (target.service, target.name, target.url if target.probe == "http" else target.host)
+    given = (target.service, target.name, target.url if _goes_by_url(target) else target.host)
     if not all(PLAIN.fullmatch(text) for text in given):
         return "a requested target has characters that no name has"
     if target.pid or target.socket or target.join_network:
@@ -43,8 +44,13 @@ def _refusal(allow: Sequence[str], target: Target) -> str:
     return f"{host}:{port} is not in probe_allow of this host's agent.toml" if port else f"{host} is not in probe_allow"
 
 
+def _goes_by_url(target: Target) -> bool:
+    """What its probe goes by, whatever else a request fills in."""
+    return target.probe in BY_URL or (target.probe == "dependency" and target.url != "")
+
+
 def _destination(target: Target) -> tuple[str, int]:
-    if target.probe != "http":
+    if not _goes_by_url(target):
         return target.host, target.port
     try:
         parts = urlsplit(target.url)

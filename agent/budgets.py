@@ -29,6 +29,9 @@ PROBE_KILL: Mapping[str, float] = MappingProxyType(
         "tls": 4.0,
         "dns": 4.0,
         "http": 6.0,
+        "page": 8.0,
+        "dependency": 6.0,
+        "python": 2.0,
     }
 )
 
@@ -44,3 +47,6 @@ DISCOVERY_DOCKER_SOCKET = 0.5
 TLS_HANDSHAKE = 3.0
 DNS_LOOKUP = 2.0
 HTTP_REQUEST = 5.0
+TCP_CONNECT = 2.0
+# For a page and all it names.
+PAGE = 7.0

@@ -64,10 +64,36 @@ class RedisLogin:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A TLS endpoint, a DNS name or a URL that is to be looked at."""
+    """A DNS name, a page or a URL that is to be looked at."""
 
     service: str
     value: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class TlsEndpoint:
+    """Where TLS is served, whose authorities it is held against, and the files it is meant to serve."""
+
+    service: str
+    host: str
+    port: int
+    server_name: str
+    ca: Path | None
+    certificate: Path | None
+    key: Path | None
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """What a service here needs elsewhere: HOST:PORT in `address`, or a URL; `status` 0 for any success."""
+
+    service: str
+    address: str
+    url: str
+    status: int
+    ca: Path | None
     origin: str
 
 
@@ -89,8 +115,10 @@ class Config:
     docker_socket: str = ""
     docker_expected: tuple[str, ...] = ()
     http: tuple[Named, ...] = ()
-    tls_endpoints: tuple[Named, ...] = ()
+    tls_endpoints: tuple[TlsEndpoint, ...] = ()
     dns: tuple[Named, ...] = ()
+    pages: tuple[Named, ...] = ()
+    dependencies: tuple[Dependency, ...] = ()
     mounts: tuple[str, ...] = ()
     probe_allow: tuple[str, ...] = ()
     limits: Mapping[str, Mapping[str, tuple[float, str]]] = field(default_factory=dict)
@@ -175,8 +203,10 @@ def _config(top: Table, rules: "tuple[Rule, ...] | None", state: Path, run: Path
         docker_socket=docker.text_of("socket"),
         docker_expected=docker.texts("expected"),
         http=tuple(_named(table, "url") for table in top.tables("http")),
-        tls_endpoints=tuple(_named(table, "address") for table in top.tables("tls_endpoint")),
+        tls_endpoints=tuple(map(_tls_endpoint, top.tables("tls_endpoint"))),
         dns=tuple(_named(table, "name") for table in top.tables("dns")),
+        pages=tuple(_named(table, "url") for table in top.tables("page")),
+        dependencies=tuple(map(_dependency, top.tables("dependency"))),
         mounts=top.texts("mounts"),
         probe_allow=_allow(top),
         limits={} if rules is None else _limits(top.table("limits"), rules),
@@ -237,7 +267,7 @@ def _postgres(table: Table, *, logs_in: bool) -> PostgresLogin:
         user=table.text_of("user", "fleetmedic"),
         dbname=table.text_of("dbname", "postgres"),
         password_file=_file(table, "password_file", check=logs_in),
-        origin=f"{table.file.name}:{table.line('')}",
+        origin=_origin(table),
     )
     table.end()
     if bool(made.host) == bool(made.socket):
@@ -253,7 +283,7 @@ def _redis(table: Table, *, logs_in: bool) -> RedisLogin:
         socket=table.text_of("socket"),
         user=table.text_of("user"),
         password_file=_file(table, "password_file", check=logs_in),
-        origin=f"{table.file.name}:{table.line('')}",
+        origin=_origin(table),
         tls=table.flag("tls", default=False),
     )
     table.end()
@@ -309,16 +339,78 @@ def _readable(path: Path | None) -> str:
         return ""
 
 
+def _tls_endpoint(table: Table) -> TlsEndpoint:
+    host, port = _address(table)
+    made = TlsEndpoint(
+        service=table.text_of("service", "tls"),
+        host=host,
+        port=port,
+        server_name=table.text_of("server_name", host),
+        ca=_path(table, "ca"),
+        certificate=_path(table, "certificate"),
+        key=_path(table, "key"),
+        origin=_origin(table),
+    )
+    table.end()
+    if made.key and not made.certificate:
+        raise table.refuse("key", "goes with certificate: the one it must fit")
+    return made
+
+
+def _dependency(table: Table) -> Dependency:
+    url = table.text_of("url")
+    address = table.text_of("address")
+    made = Dependency(
+        service=table.text_of("service", "dependency"),
+        address=address,
+        url=url,
+        status=table.integer("status", 0, 100, 599) if "status" in table.values else 0,
+        ca=_path(table, "ca"),
+        origin=_origin(table),
+    )
+    table.end()
+    if bool(url) == bool(address):
+        raise table.refuse("address", "give either address (HOST:PORT) or url")
+    if url and not _is_url(url):
+        raise table.refuse("url", "must begin with http:// or https:// and name a host")
+    if address:
+        _split(table, address)
+    if address and (made.status or made.ca):
+        raise table.refuse("status" if made.status else "ca", "goes with url alone")
+    return made
+
+
+def _path(table: Table, key: str) -> Path | None:
+    value = table.text_of(key)
+    return Path(value) if value else None
+
+
+def _origin(table: Table) -> str:
+    return f"{table.file.name}:{table.line('')}"
+
+
+def _address(table: Table) -> tuple[str, int]:
+    value = table.text_of("address")
+    if not value:
+        raise table.refuse("address", "is missing")
+    return _split(table, value)
+
+
+def _split(table: Table, value: str) -> tuple[str, int]:
+    if not _is_address(value):
+        raise table.refuse("address", f"{value!r} must be HOST:PORT")
+    host, _, port = value.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def _named(table: Table, key: str) -> Named:
     value = table.text_of(key)
-    made = Named(table.text_of("service", table.path[0]), value, f"{table.file.name}:{table.line('')}")
+    made = Named(table.text_of("service", table.path[0]), value, _origin(table))
     table.end()
     if not value:
         raise table.refuse(key, "is missing")
     if key == "url" and not _is_url(value):
         raise table.refuse(key, f"{value!r} must begin with http:// or https:// and name a host")
-    if key == "address" and not _is_address(value):
-        raise table.refuse(key, f"{value!r} must be HOST:PORT")
     return made
 
 

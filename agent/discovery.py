@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from agent import budgets, mounts, procfs, redact
-from agent.config import Config, Named, PostgresLogin, RedisLogin
+from agent import budgets, mounts, procfs, python_servers, redact
+from agent.config import Config, Dependency, PostgresLogin, RedisLogin, TlsEndpoint
 from agent.engine import Engine, EngineError
 from agent.jobs import Crew, Work
 from agent.procfs import Listener, Process
+from agent.python_servers import Server
 from agent.recorder import Recorder
 from fleetmedic.v1.snapshot_pb2 import (
     FAILURE_KIND_CRASHED,
@@ -41,12 +42,15 @@ NOTHING_HERE: Mapping[str, str] = {
     "tls": "no TLS listener found (a port that ends in 443), and none is named",
     "dns": "no name to resolve: agent.toml has no [[dns]], the inventory no fleetmedic_dns",
     "http": "no URL to ask: agent.toml has no [[http]], the inventory no fleetmedic_http",
+    "page": "no page to ask for: agent.toml has no [[page]], the inventory no fleetmedic_pages",
+    "dependency": "no dependency is named: agent.toml has no [[dependency]], the inventory no fleetmedic_dependencies",
+    "python": "no Python server found",
 }
 
 
 def run(config: Config, locks: Path) -> DiscoverySnapshot:
     """What agent.toml names and, unless it says `discover = false`, what is found. Bounded; never raises for a host."""
-    made = DiscoverySnapshot(targets=_named(config))
+    made = DiscoverySnapshot(targets=named(config))
     for probe in ("memory", "kernel"):
         made.targets.add(probe=probe, service="host", name=probe, origin="discovered")
     if config.discover:
@@ -65,14 +69,14 @@ def _add_found(made: DiscoverySnapshot, config: Config, locks: Path) -> None:
         detail = f"discovery: {snapshot.failure.detail}"
         made.blind.extend(_blind(probe, FAILURE_KIND_OUT_OF_TIME, detail) for probe in (*NOTHING_HERE, "filesystem"))
         return
-    named = {_place(target) for target in made.targets}
+    known = {_place(target) for target in made.targets}
     found = snapshot.discovery.targets
     processes = {_place(target): target for target in found if target.pid}
     for target in made.targets:
         # What is named by its address alone gets the process that serves it, with which its disks are found.
-        if (known := processes.get(_place(target))) and target.probe in SERVERS:
-            target.pid, target.pid_start_ticks = known.pid, known.pid_start_ticks
-    made.targets.extend(target for target in found if _place(target) not in named)
+        if (server := processes.get(_place(target))) and target.probe in SERVERS:
+            target.pid, target.pid_start_ticks = server.pid, server.pid_start_ticks
+    made.targets.extend(target for target in found if _place(target) not in known)
     made.targets.extend(list(_disks(made.targets)))
     made.blind.extend(snapshot.discovery.blind)
     made.blind.extend(_gone(config, made.targets))
@@ -120,7 +124,8 @@ def _place(target: Target) -> tuple[str, str, int, str]:
     return target.probe, target.host, target.port, network
 
 
-def _named(config: Config) -> Iterator[Target]:
+def named(config: Config) -> Iterator[Target]:
+    """What agent.toml names."""
     for login in config.postgres:
         yield _login_target("postgres", login)
     for entry in config.redis:
@@ -129,11 +134,15 @@ def _named(config: Config) -> Iterator[Target]:
         yield Target(
             probe="http", service=item.service, name=redact.url(item.value), url=item.value, origin=item.origin
         )
-    for item in config.tls_endpoints:
-        host, _, port = item.value.rpartition(":")
-        yield _address_target("tls", item, host.strip("[]"), int(port))
+    for page in config.pages:
+        name = redact.url(page.value)
+        yield Target(probe="page", service=page.service, name=name, url=page.value, origin=page.origin)
+    for endpoint in config.tls_endpoints:
+        yield _tls_target(endpoint)
     for item in config.dns:
-        yield _address_target("dns", item, item.value, 0)
+        yield Target(probe="dns", service=item.service, name=item.value, host=item.value, origin=item.origin)
+    for needed in config.dependencies:
+        yield _dependency_target(needed)
     if config.docker_socket or config.docker_expected:
         # Whoever expects containers expects an engine: without its socket it is down, not absent.
         yield _docker_target(config.docker_socket or DOCKER_SOCKET, config.file.name if config.file else "")
@@ -157,8 +166,20 @@ def _login_target(probe: str, login: PostgresLogin | RedisLogin) -> Target:
     )
 
 
-def _address_target(probe: str, item: Named, host: str, port: int) -> Target:
-    return Target(probe=probe, service=item.service, name=item.value, host=host, port=port, origin=item.origin)
+def _tls_target(item: TlsEndpoint) -> Target:
+    host = f"[{item.host}]" if ":" in item.host else item.host
+    name = f"{host}:{item.port}" + ("" if item.server_name == item.host else f" as {item.server_name}")
+    return Target(probe="tls", service=item.service, name=name, host=item.host, port=item.port, origin=item.origin)
+
+
+def _dependency_target(item: Dependency) -> Target:
+    made = Target(probe="dependency", service=item.service, origin=item.origin, expected_status=item.status)
+    if item.url:
+        made.name, made.url = redact.url(item.url), item.url
+    else:
+        host, _, port = item.address.rpartition(":")
+        made.name, made.host, made.port = item.address, host.strip("[]"), int(port)
+    return made
 
 
 def _discover(config: Config) -> DiscoverySnapshot:
@@ -174,6 +195,8 @@ def _discover(config: Config) -> DiscoverySnapshot:
             _add(made, "postgres", process, names, _postgres_address)
         elif process.name in REDIS_NAMES and (parent is None or parent.name not in REDIS_NAMES):
             _add(made, "redis", process, names, _redis_address)
+    for server in python_servers.find(everybody):
+        _add_python(made, server, names)
     own_port = int(config.listen.rpartition(":")[2])
     for listener in _tls_listeners(own_port):
         name = f"{listener.host}:{listener.port}"
@@ -258,6 +281,24 @@ def _add(
         # Two of one compose service: by their ids, so that the memory of one is not taken for the other's.
         target.name += f" ({container[:8]})"
     made.targets.append(target)
+
+
+def _add_python(made: DiscoverySnapshot, server: Server, names: Mapping[str, str]) -> None:
+    process = server.process
+    container = procfs.container_id(process.pid)
+    service = names.get(container, container[:12]) or server.service
+    name = f"{server.name} in {service}" if container else server.name
+    if any(known.name == name and known.probe == "python" for known in made.targets):
+        name += f" ({container[:8] or f'pid {process.pid}'})"
+    made.targets.add(
+        probe="python",
+        service=service,
+        name=name,
+        pid=process.pid,
+        pid_start_ticks=process.start_ticks,
+        container_id=container,
+        origin="discovered",
+    )
 
 
 def _postgres_address(process: Process) -> Target | None:

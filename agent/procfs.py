@@ -178,6 +178,24 @@ def account(uid: int) -> str:
         return ""
 
 
+def threads(pid: int) -> int:
+    """0 where the process has gone."""
+    return int(_status(pid, "Threads") or 0)
+
+
+def own_pid(pid: int) -> int:
+    """What a process is called in its own namespace; 0 where unknown."""
+    return int((_status(pid, "NSpid").split() or ["0"])[-1])
+
+
+def _status(pid: int, field: str) -> str:
+    try:
+        rows = (PROC / str(pid) / "status").read_text(errors="replace").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return next((row.partition(":")[2].strip() for row in rows if row.startswith(f"{field}:")), "")
+
+
 def resident_bytes(pid: int) -> int:
     """0 where the process has gone."""
     try:

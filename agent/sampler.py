@@ -1,4 +1,4 @@
-"""One sample: counters of the engine and of Redis for the flight recorder, and for the worker what is on the host."""
+"""One sample: counters for the flight recorder, and for the worker what is on the host."""
 
 import time
 from pathlib import Path
@@ -11,7 +11,7 @@ from agent.jobs import Crew, forget_old_locks
 from agent.recorder import Recorder
 from fleetmedic.v1.snapshot_pb2 import DiscoverySnapshot, Target
 
-SAMPLED = ("docker", "redis")
+SAMPLED = ("docker", "redis", "python")
 # Of these the worker keeps a resident; nothing else of what was found is written down.
 RESIDENT = frozenset({"postgres"})
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
-from controller import fleet
+from controller import compare, fleet
 from controller.calling import MARGIN, Bounds
 from controller.inventory import connection, requests
 from controller.inventory.connection import Endpoint
@@ -32,7 +32,7 @@ class Question:
 def check_fleet(
     hosts: Sequence[Host], question: Question, identity: Identity, bounds: Bounds, watch: Watch
 ) -> tuple[HostReport, ...]:
-    """A report for each host, in the order of `hosts`; `watch` sees each as it comes in.
+    """A report for each host, in the order of `hosts`; `watch` sees each as it comes in, before they are compared.
 
     A host that the inventory marks as without an agent is not dialled, and is skipped.
     """
@@ -49,7 +49,7 @@ def check_fleet(
     # Ctrl-C: what came in is kept, and each other host is said to be cancelled.
     with suppress(KeyboardInterrupt):
         asyncio.run(collect())
-    return tuple(reports.get(host.name) or _cancelled(host.name) for host in hosts)
+    return compare.with_odd_ones_out([reports.get(host.name) or _cancelled(host.name) for host in hosts])
 
 
 def _agentless(host: str) -> HostReport:
@@ -93,7 +93,8 @@ def check_here(question: Question, name: str, deadline: float, watch: Watch) -> 
     """The one report of this machine, by an agent process of its own."""
     report = asyncio.run(_check_here(question, name, deadline))
     watch(report)
-    return (report,)
+    # Containers of one service may differ on one host too.
+    return compare.with_odd_ones_out([report])
 
 
 async def _check_here(question: Question, name: str, deadline: float) -> HostReport:

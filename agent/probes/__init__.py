@@ -32,6 +32,10 @@ def counters(snapshot: Snapshot) -> Mapping[str, float]:
         redis = snapshot.redis
         counted = {name: float(getattr(redis, name)) for name in REDIS_COUNTERS}
         return counted | {f"keys {item.database}": float(item.keys) for item in redis.keyspaces}
+    if snapshot.HasField("python"):
+        python = snapshot.python
+        first = f"first {python.pid} {snapshot.target.pid_start_ticks}"
+        return {first: 1.0} | {f"worker {item.pid} {item.start_ticks}": 1.0 for item in python.workers}
     if snapshot.HasField("kernel"):
         return {"oom_kills": float(snapshot.kernel.oom_kills)}
     return {}

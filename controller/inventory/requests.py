@@ -16,18 +16,20 @@ _HOST_AND_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+)):([0-9]{1,5})")
 
 
 def targets(host: Host) -> tuple[Target, ...]:
-    """The HTTP, TLS and DNS targets of `fleetmedic_http`, `fleetmedic_tls` and `fleetmedic_dns`, in that order.
+    """What `fleetmedic_http`, `_tls`, `_dns`, `_pages` and `_dependencies` name, in that order.
 
     Raises InventoryError naming file, line and field where one of them is not what it should be.
     """
-    http, tls, dns = (host.variables.get(f"fleetmedic_{probe}") for probe in ("http", "tls", "dns"))
     found: list[Target] = []
-    if http is not None:
-        found += [_http(http, service, url) for service, url in _services(http, "fleetmedic_http", "http")]
-    if tls is not None:
-        found += [_tls(tls, service, address) for service, address in _services(tls, "fleetmedic_tls", "tls")]
-    if dns is not None:
-        found += [_dns(dns, name) for name in _texts(dns, "fleetmedic_dns")]
+    for field, usual, made in (
+        ("fleetmedic_http", "http", _http),
+        ("fleetmedic_tls", "tls", _tls),
+        ("fleetmedic_dns", "dns", _dns),
+        ("fleetmedic_pages", "page", _page),
+        ("fleetmedic_dependencies", "dependency", _dependency),
+    ):
+        if (variable := host.variables.get(field)) is not None:
+            found += [made(variable, field, service, text) for service, text in _services(variable, field, usual)]
     return tuple(found)
 
 
@@ -56,13 +58,25 @@ def services(host: Host) -> tuple[str, ...]:
     return names
 
 
-def _http(variable: Variable, service: str, url: str) -> Target:
+def _http(variable: Variable, field: str, service: str, url: str) -> Target:
+    return _url("http", variable, field, service, url)
+
+
+def _page(variable: Variable, field: str, service: str, url: str) -> Target:
+    return _url("page", variable, field, service, url)
+
+
+def _dependency(variable: Variable, field: str, service: str, text: str) -> Target:
+    """A URL, or host:port."""
+    probe = _url if "://" in text else _address
+    return probe("dependency", variable, field, service, text)
+
+
+def _url(probe: str, variable: Variable, field: str, service: str, url: str) -> Target:
     from urllib.parse import urlsplit, urlunsplit  # only inventories with URLs pay for it
 
     # The URL may hold a password or a token: no message shows it.
-    wrong = _wrong(
-        variable, "fleetmedic_http", f"the URL of {service} is not one", "write http:// or https://, a host, a path"
-    )
+    wrong = _wrong(variable, field, f"the URL of {service} is not one", "write http:// or https://, a host, a path")
     if not url.isprintable() or " " in url:
         raise wrong
     try:
@@ -75,7 +89,7 @@ def _http(variable: Variable, service: str, url: str) -> Target:
         raise wrong
     bare = parts.netloc.rpartition("@")[2]
     return Target(
-        probe="http",
+        probe=probe,
         service=service,
         name=urlunsplit((parts.scheme, bare, parts.path, "", "")),
         url=url,
@@ -85,12 +99,16 @@ def _http(variable: Variable, service: str, url: str) -> Target:
     )
 
 
-def _tls(variable: Variable, service: str, address: str) -> Target:
+def _tls(variable: Variable, field: str, service: str, address: str) -> Target:
+    return _address("tls", variable, field, service, address)
+
+
+def _address(probe: str, variable: Variable, field: str, service: str, address: str) -> Target:
     found = _HOST_AND_PORT.fullmatch(address)
     if found is None or not _is_host(found) or not 1 <= int(found[3]) <= 65535:
-        raise _wrong(variable, "fleetmedic_tls", f"{shown(address)} is not host:port", "write one as db01.example:5432")
+        raise _wrong(variable, field, f"{shown(address)} is not host:port", "write one as db01.example:5432")
     return Target(
-        probe="tls",
+        probe=probe,
         service=service,
         name=address,
         host=found[1] or found[2],
@@ -103,10 +121,10 @@ def _is_host(found: re.Match[str]) -> bool:
     return is_ipv6(found[1]) if found[1] is not None else address_flaw(found[2]) is None
 
 
-def _dns(variable: Variable, name: str) -> Target:
+def _dns(variable: Variable, field: str, service: str, name: str) -> Target:
     if address_flaw(name) is not None or ":" in name:
-        raise _wrong(variable, "fleetmedic_dns", f"{shown(name)} is not a DNS name", "write one as db.example")
-    return Target(probe="dns", service="dns", name=name, host=name, origin=str(variable.origin))
+        raise _wrong(variable, field, f"{shown(name)} is not a DNS name", "write one as db.example")
+    return Target(probe="dns", service=service, name=name, host=name, origin=str(variable.origin))
 
 
 def _limit(variable: Variable, rule: str, name: object, value: object) -> Limit:

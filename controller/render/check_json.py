@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from controller import services
+from controller import compare, services
 from controller.report import HostReport
 from controller.store.runs import Run
 from fleetmedic.v1.finding_pb2 import Finding, Metric, Status
@@ -101,8 +101,20 @@ def summary(run: Run) -> Mapping[str, object]:
         "affected": {name: {"bad": bad, "hosts": there} for name, bad, there in seen.affected},
         "warned": list(seen.watched),
         "unaffected": list(seen.unaffected),
+        "odd_ones_out": _odd(run),
         "exit_code": run.exit_code,
     }
+
+
+def _odd(run: Run) -> list[Mapping[str, object]]:
+    """What shows only when hosts are compared, and so is in no line of a single one."""
+    return [
+        {"host": report.host, "id": finding.id, "name": finding.subject.name, "summary": finding.summary}
+        for report in run.reports
+        if report.warns
+        for finding in report.answer.findings
+        if finding.subject.kind == compare.KIND
+    ]
 
 
 def document(run: Run) -> str:

@@ -123,6 +123,15 @@ def test_characters_that_a_terminal_or_a_header_acts_on_are_refused_in_every_fie
             assert reason(target) == "a requested target has characters that no name has"
 
 
+@pytest.mark.parametrize("probe", ["tls", "dns", "dependency"])
+def test_a_url_in_a_target_of_hosts_does_not_lend_its_place_to_the_host(probe: str) -> None:
+    target = Target(probe=probe, service="s", name="n", host="169.254.169.254", port=80, url="http://10.1.2.3/")
+    # A dependency's URL is what is asked; the others' is not looked at.
+    assert bool(reason(target)) == (probe != "dependency")
+    target.url, target.host = "http://169.254.169.254/", "10.1.2.3"
+    assert bool(reason(target)) == (probe == "dependency")
+
+
 def test_without_probe_allow_nothing_may_be_requested() -> None:
     assert reason(tls("10.0.0.1"), ()) == "10.0.0.1:443 is not in probe_allow of this host's agent.toml"
 

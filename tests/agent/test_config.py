@@ -100,7 +100,11 @@ def test_a_good_file_is_read_whole_with_the_line_of_each_thing(tmp_path: Path) -
     assert (second.host, second.port, second.user, second.origin) == ("10.0.0.9", 5433, "fleetmedic", "agent.toml:27")
     assert (made.redis[0].port, made.redis[0].user) == (6379, "")
     assert made.http[0].value == "https://shop.lab/health?deep=1"
-    assert (made.tls_endpoints[0].service, made.tls_endpoints[0].value) == ("shop", "[::1]:443")
+    assert (made.tls_endpoints[0].service, made.tls_endpoints[0].host, made.tls_endpoints[0].port) == (
+        "shop",
+        "::1",
+        443,
+    )
     assert made.limits == {"HOST-MEM": {"warn_free_share": (0.2, "agent.toml:45")}}
     assert made.secrets() == ("hunter2",)
 
@@ -124,7 +128,7 @@ def test_folders_are_the_system_s_for_root_and_the_user_s_own_otherwise() -> Non
 
 BAD = [
     ("lisen = 'x'", ":1: lisen: is not known; did you mean 'listen'?"),
-    ("\n\nzzz = 1", ":3: zzz: is not known; known here: discover, dns, docker, front_user, http, "),
+    ("\n\nzzz = 1", ":3: zzz: is not known; known here: dependency, discover, dns, docker, front_user, http, "),
     ("[docker]\nexpeted = []", ":2: docker.expeted: is not known; did you mean 'expected'?"),
     ("[[redis]]\nhost = 'h'\n[[redis]]\nhost = 'h'\nprt = 1", ":5: redis.prt: is not known; did you mean 'port'?"),
     ("name = 5", ":1: name: is a number, and must be text in quotes"),

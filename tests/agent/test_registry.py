@@ -31,7 +31,7 @@ def test_patterns_choose_without_regard_to_case_and_exclusion_wins() -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "suggested"),
-    [("PG-LOCKROOT", "PG-LOCK-ROOT"), ("redis-upp", "REDIS-UP"), ("TLS-EXPIRED", "TLS-EXPIRY")],
+    [("PG-LOCKROOT", "PG-LOCK-ROOT"), ("redis-upp", "REDIS-UP"), ("TLS-EXPIRES", "TLS-EXPIRED")],
 )
 def test_an_unknown_pattern_is_refused_with_what_was_perhaps_meant(pattern: str, suggested: str) -> None:
     for include, exclude in (([pattern], []), ([], [pattern]), (["PG-UP", pattern], [])):

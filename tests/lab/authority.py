@@ -119,6 +119,14 @@ def root(now: datetime, name: str = "lab root", *, key: str = "p256", ends: time
     return Authority(Issued(_sign(builder, _subject(name), private), private, ()), now)
 
 
+def self_signed(now: datetime, name: str, *, dns: Sequence[str] = (), ends: timedelta = 10 * DAY) -> Issued:
+    """Make a server's certificate that vouches for itself."""
+    private = new_key()
+    builder = _builder(name, private, now - MINUTE, now + ends)
+    names = x509.SubjectAlternativeName([x509.DNSName(each) for each in dns])
+    return Issued(_sign(builder.add_extension(names, critical=False), _subject(name), private), private, ())
+
+
 def pem(certificate: x509.Certificate) -> bytes:
     """Return the certificate as PEM."""
     return certificate.public_bytes(serialization.Encoding.PEM)

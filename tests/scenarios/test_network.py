@@ -24,7 +24,6 @@ DAY = timedelta(days=1)
     [
         (-80 * DAY, 15 * DAY, "warn", "ends in 14d"),
         (-86 * DAY, 4 * DAY, "crit", "ends in 3d"),
-        (-90 * DAY, -DAY, "crit", "ended"),
     ],
 )
 def test_a_served_certificate_that_ends_soon_is_named(

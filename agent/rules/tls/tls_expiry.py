@@ -1,14 +1,14 @@
 """No served certificate, and none in its chain, ends within 21 days.
 
 A certificate is due when it has less than 21 days and less than a third of its life left, critical under 7 days and a
-tenth: both must hold, so that certificates of 6 or 47 days are judged by their own measure. One that has ended is
-critical whatever its life was.
+tenth: both must hold, so that certificates of 6 or 47 days are judged by their own measure. Of one that has ended
+TLS-EXPIRED speaks.
 """
 
-import shlex
 from collections.abc import Iterator
 
 from agent.rule import Level, Limit, Limits, Seen, age, finding, metric, skipped, table, timestamp
+from agent.rules.tls import command
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_OK, STATUS_WARN, Finding
 from fleetmedic.v1.snapshot_pb2 import Certificate, Snapshot
 
@@ -49,7 +49,7 @@ def status_of(certificate: Certificate, now: float, limits: Limits) -> tuple[Lev
     left = timestamp(certificate.not_after) - now
     life = max(1.0, timestamp(certificate.not_after) - timestamp(certificate.not_before))
     warn, crit = limits.of(WARN), limits.of(CRIT)
-    if left <= 0 or (left < crit.value * DAY and left / life < limits.of(CRIT_LIFE).value):
+    if left < crit.value * DAY and left / life < limits.of(CRIT_LIFE).value:
         return STATUS_CRIT, crit
     if left < warn.value * DAY and left / life < limits.of(WARN_LIFE).value:
         return STATUS_WARN, warn
@@ -58,21 +58,20 @@ def status_of(certificate: Certificate, now: float, limits: Limits) -> tuple[Lev
 
 def _judged(snapshot: Snapshot, now: float, limits: Limits) -> Finding:
     chain = snapshot.tls.chain
-    judged = [(*status_of(item, now, limits), item) for item in chain]
+    judged = [(*status_of(item, now, limits), item) for item in chain if timestamp(item.not_after) > now]
+    if not judged:
+        return skipped(snapshot.target, "it has ended, see TLS-EXPIRED")
     status, limit, certificate = max(judged, key=lambda row: (row[0], -timestamp(row[2].not_after)))
     left = timestamp(certificate.not_after) - now
-    when = certificate.not_after.ToJsonString()
-    said = f"ended {age(-left)} ago, on {when}" if left <= 0 else f"ends in {age(left)}, on {when}"
     which = "" if certificate is chain[0] else " in its chain"
     rows = [(item.subject, item.issuer, item.not_after.ToJsonString(), item.serial) for item in chain]
-    target = snapshot.target
-    host, place = shlex.quote(target.host), shlex.quote(f"{target.host}:{target.port}")
+    said = f"ends in {age(left)}, on {certificate.not_after.ToJsonString()}"
     return finding(
         status,
-        target,
+        snapshot.target,
         f"certificate{which} {certificate.subject or certificate.serial} {said} (limit {limit.value:.0f}d)",
         metrics=[metric("days_left", left / DAY, "days", limit)],
         table=table(("subject", "issuer", "not after", "serial"), rows),
-        equal_command=f"openssl s_client -connect {place} -servername {host} -showcerts",
+        equal_command=command(snapshot, "-showcerts"),
         next_step=NEXT,
     )

@@ -4,12 +4,11 @@ Held against the alternative names alone, as browsers and most libraries do: the
 that was only found by its port has no name to hold it against.
 """
 
-import shlex
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from agent.rule import Limits, Seen, finding, skipped
-from agent.rules.tls import unread
+from agent.rule import Limits, Seen, finding
+from agent.rules.tls import command, named
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_OK, Finding
 from fleetmedic.v1.snapshot_pb2 import Snapshot
 
@@ -21,24 +20,17 @@ NEXT = (
 
 def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
     del limits
-    for snapshot in seen.of("tls"):
-        if blind := unread(snapshot):
-            yield blind
-        elif snapshot.target.origin == "discovered":
-            yield skipped(snapshot.target, "found by its port: name it in [[tls_endpoint]] or fleetmedic_tls")
-        else:
-            yield _judged(snapshot)
+    return named(seen, _judged)
 
 
 def _judged(snapshot: Snapshot) -> Finding:
-    host, leaf = snapshot.target.host, snapshot.tls.chain[0]
-    place = shlex.quote(f"{host}:{snapshot.target.port}")
-    command = f"openssl s_client -connect {place} -servername {shlex.quote(host)} -verify_hostname {shlex.quote(host)}"
+    host, leaf = snapshot.tls.server_name or snapshot.target.host, snapshot.tls.chain[0]
+    same = command(snapshot, "-verify_hostname", host)
     if any(is_for(host, name) for name in leaf.names):
-        return finding(STATUS_OK, snapshot.target, f"the certificate is for {host}", equal_command=command)
+        return finding(STATUS_OK, snapshot.target, f"the certificate is for {host}", equal_command=same)
     others = ", ".join(leaf.names[:5]) or "no name at all"
     summary = f"the certificate is not for {host}, but for {others}"
-    return finding(STATUS_CRIT, snapshot.target, summary, equal_command=command, next_step=NEXT)
+    return finding(STATUS_CRIT, snapshot.target, summary, equal_command=same, next_step=NEXT)
 
 
 def is_for(host: str, name: str) -> bool:

@@ -3,11 +3,10 @@
 One of tomorrow is refused by every client: mostly the clock of whoever made it, or of this host, is wrong.
 """
 
-import shlex
 from collections.abc import Iterator
 
 from agent.rule import Limits, Seen, age, finding, timestamp
-from agent.rules.tls import unread
+from agent.rules.tls import command, unread
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_OK, Finding
 from fleetmedic.v1.snapshot_pb2 import Snapshot
 
@@ -22,11 +21,10 @@ def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
 
 
 def _judged(snapshot: Snapshot, now: float) -> Finding:
-    place = shlex.quote(f"{snapshot.target.host}:{snapshot.target.port}")
-    command = f"openssl s_client -connect {place} -servername {shlex.quote(snapshot.target.host)} -showcerts"
+    same = command(snapshot, "-showcerts")
     latest = max(snapshot.tls.chain, key=lambda item: timestamp(item.not_before))
     early = timestamp(latest.not_before) - now
     if early <= 0:
-        return finding(STATUS_OK, snapshot.target, "valid already, the whole chain", equal_command=command)
+        return finding(STATUS_OK, snapshot.target, "valid already, the whole chain", equal_command=same)
     summary = f"certificate {latest.subject or latest.serial} is not valid for another {age(early)}"
-    return finding(STATUS_CRIT, snapshot.target, summary, equal_command=command, next_step=NEXT)
+    return finding(STATUS_CRIT, snapshot.target, summary, equal_command=same, next_step=NEXT)

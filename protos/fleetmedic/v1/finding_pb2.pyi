@@ -62,6 +62,7 @@ class Finding(_message.Message):
     EQUAL_COMMAND_FIELD_NUMBER: _builtins.int
     NEXT_FIELD_NUMBER: _builtins.int
     FIRST_SEEN_TIME_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The catalogue id, for example PG-LOCK-ROOT."""
     status: Global___Status.ValueType
@@ -84,6 +85,10 @@ class Finding(_message.Message):
     def first_seen_time(self) -> _timestamp_pb2.Timestamp:
         """When this agent first saw this id at this subject in a state worse than ok."""
 
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fact]:
+        """What the hosts of one service should have alike; the controller names the odd ones out."""
+
     def __init__(
         self,
         *,
@@ -98,14 +103,38 @@ class Finding(_message.Message):
         equal_command: _builtins.str = ...,
         next: _builtins.str = ...,
         first_seen_time: _timestamp_pb2.Timestamp | None = ...,
+        facts: _abc.Iterable[Global___Fact] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_seen_time", b"first_seen_time", "subject", b"subject", "table", b"table"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["equal_command", b"equal_command", "excerpt", b"excerpt", "first_seen_time", b"first_seen_time", "id", b"id", "metrics", b"metrics", "next", b"next", "reason", b"reason", "status", b"status", "subject", b"subject", "summary", b"summary", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["equal_command", b"equal_command", "excerpt", b"excerpt", "facts", b"facts", "first_seen_time", b"first_seen_time", "id", b"id", "metrics", b"metrics", "next", b"next", "reason", b"reason", "status", b"status", "subject", b"subject", "summary", b"summary", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Finding: _TypeAlias = Finding  # noqa: Y015
+
+@_typing.final
+class Fact(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Says what and of whom, such as "Python of orders": facts of one name are compared."""
+    value: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Fact: _TypeAlias = Fact  # noqa: Y015
 
 @_typing.final
 class Subject(_message.Message):

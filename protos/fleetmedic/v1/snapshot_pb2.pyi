@@ -115,6 +115,9 @@ class Snapshot(_message.Message):
     DISCOVERY_FIELD_NUMBER: _builtins.int
     POSTGRES_DISK_FIELD_NUMBER: _builtins.int
     KERNEL_FIELD_NUMBER: _builtins.int
+    DEPENDENCY_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    PYTHON_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def target(self) -> Global___Target: ...
     @_builtins.property
@@ -151,6 +154,12 @@ class Snapshot(_message.Message):
     def postgres_disk(self) -> Global___PostgresDiskSnapshot: ...
     @_builtins.property
     def kernel(self) -> Global___KernelSnapshot: ...
+    @_builtins.property
+    def dependency(self) -> Global___DependencySnapshot: ...
+    @_builtins.property
+    def page(self) -> Global___PageSnapshot: ...
+    @_builtins.property
+    def python(self) -> Global___PythonSnapshot: ...
     def __init__(
         self,
         *,
@@ -170,12 +179,15 @@ class Snapshot(_message.Message):
         discovery: Global___DiscoverySnapshot | None = ...,
         postgres_disk: Global___PostgresDiskSnapshot | None = ...,
         kernel: Global___KernelSnapshot | None = ...,
+        dependency: Global___DependencySnapshot | None = ...,
+        page: Global___PageSnapshot | None = ...,
+        python: Global___PythonSnapshot | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["discovery", b"discovery", "dns", b"dns", "docker", b"docker", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dependency", b"dependency", "discovery", b"discovery", "dns", b"dns", "docker", b"docker", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "page", b"page", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "python", b"python", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["discovery", b"discovery", "dns", b"dns", "docker", b"docker", "earlier", b"earlier", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dependency", b"dependency", "discovery", b"discovery", "dns", b"dns", "docker", b"docker", "earlier", b"earlier", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "page", b"page", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "python", b"python", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_seen: _TypeAlias = _typing.Literal["postgres", "redis", "docker", "filesystem", "memory", "tls", "dns", "http", "discovery", "postgres_disk", "kernel"]  # noqa: Y015
+    _WhichOneofReturnType_seen: _TypeAlias = _typing.Literal["postgres", "redis", "docker", "filesystem", "memory", "tls", "dns", "http", "discovery", "postgres_disk", "kernel", "dependency", "page", "python"]  # noqa: Y015
     _WhichOneofArgType_seen: _TypeAlias = _typing.Literal["seen", b"seen"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_seen) -> _WhichOneofReturnType_seen | None: ...
 
@@ -199,6 +211,7 @@ class Target(_message.Message):
     JOIN_NETWORK_FIELD_NUMBER: _builtins.int
     CONTAINER_ID_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    EXPECTED_STATUS_FIELD_NUMBER: _builtins.int
     probe: _builtins.str
     """The probe, such as postgres, redis, docker, filesystem, tls or http: a file of agent/probes."""
     service: _builtins.str
@@ -217,6 +230,8 @@ class Target(_message.Message):
     container_id: _builtins.str
     origin: _builtins.str
     """Where it was named: agent.toml:LINE, discovered, request."""
+    expected_status: _builtins.int
+    """The answer a dependency's URL has to give; 0 for any that is a success."""
     def __init__(
         self,
         *,
@@ -232,10 +247,11 @@ class Target(_message.Message):
         join_network: _builtins.bool = ...,
         container_id: _builtins.str = ...,
         origin: _builtins.str = ...,
+        expected_status: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "host", b"host", "join_network", b"join_network", "name", b"name", "origin", b"origin", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "port", b"port", "probe", b"probe", "service", b"service", "socket", b"socket", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "expected_status", b"expected_status", "host", b"host", "join_network", b"join_network", "name", b"name", "origin", b"origin", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "port", b"port", "probe", b"probe", "service", b"service", "socket", b"socket", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1325,12 +1341,23 @@ class TlsSnapshot(_message.Message):
     CHAIN_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     SERVER_NAME_FIELD_NUMBER: _builtins.int
+    VERIFY_CODE_FIELD_NUMBER: _builtins.int
+    VERIFY_TEXT_FIELD_NUMBER: _builtins.int
+    AUTHORITIES_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
     error_class: _builtins.str
     error_text: _builtins.str
     version: _builtins.str
     server_name: _builtins.str
+    verify_code: _builtins.int
+    """OpenSSL's word on the chain, 0 where it is trusted; unset where nobody asked."""
+    verify_text: _builtins.str
+    authorities: _builtins.str
+    """Whose authorities were asked: a file that agent.toml names, empty for the system's."""
     @_builtins.property
     def chain(self) -> _containers.RepeatedCompositeFieldContainer[Global___Certificate]: ...
+    @_builtins.property
+    def file(self) -> Global___CertificateFile: ...
     def __init__(
         self,
         *,
@@ -1339,14 +1366,66 @@ class TlsSnapshot(_message.Message):
         chain: _abc.Iterable[Global___Certificate] | None = ...,
         version: _builtins.str = ...,
         server_name: _builtins.str = ...,
+        verify_code: _builtins.int | None = ...,
+        verify_text: _builtins.str = ...,
+        authorities: _builtins.str = ...,
+        file: Global___CertificateFile | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_verify_code", b"_verify_code", "file", b"file", "verify_code", b"verify_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain", b"chain", "error_class", b"error_class", "error_text", b"error_text", "server_name", b"server_name", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_verify_code", b"_verify_code", "authorities", b"authorities", "chain", b"chain", "error_class", b"error_class", "error_text", b"error_text", "file", b"file", "server_name", b"server_name", "verify_code", b"verify_code", "verify_text", b"verify_text", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__verify_code: _TypeAlias = _typing.Literal["verify_code"]  # noqa: Y015
+    _WhichOneofArgType__verify_code: _TypeAlias = _typing.Literal["_verify_code", b"_verify_code"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__verify_code) -> _WhichOneofReturnType__verify_code | None: ...
+
+Global___TlsSnapshot: _TypeAlias = TlsSnapshot  # noqa: Y015
+
+@_typing.final
+class CertificateFile(_message.Message):
+    """What agent.toml says that this endpoint serves. Of the key nothing but whether it fits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    ERROR_CLASS_FIELD_NUMBER: _builtins.int
+    ERROR_TEXT_FIELD_NUMBER: _builtins.int
+    CHAIN_FIELD_NUMBER: _builtins.int
+    KEY_PATH_FIELD_NUMBER: _builtins.int
+    KEY_ERROR_CLASS_FIELD_NUMBER: _builtins.int
+    KEY_ERROR_TEXT_FIELD_NUMBER: _builtins.int
+    CHANGED_TIME_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    error_class: _builtins.str
+    """missing, denied, not-pem and so on; empty where it was read."""
+    error_text: _builtins.str
+    key_path: _builtins.str
+    key_error_class: _builtins.str
+    """mismatch, encrypted, missing, denied, not-pem; empty where it fits, or none is named."""
+    key_error_text: _builtins.str
+    @_builtins.property
+    def chain(self) -> _containers.RepeatedCompositeFieldContainer[Global___Certificate]: ...
+    @_builtins.property
+    def changed_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        error_class: _builtins.str = ...,
+        error_text: _builtins.str = ...,
+        chain: _abc.Iterable[Global___Certificate] | None = ...,
+        key_path: _builtins.str = ...,
+        key_error_class: _builtins.str = ...,
+        key_error_text: _builtins.str = ...,
+        changed_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_time", b"changed_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain", b"chain", "changed_time", b"changed_time", "error_class", b"error_class", "error_text", b"error_text", "key_error_class", b"key_error_class", "key_error_text", b"key_error_text", "key_path", b"key_path", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___TlsSnapshot: _TypeAlias = TlsSnapshot  # noqa: Y015
+Global___CertificateFile: _TypeAlias = CertificateFile  # noqa: Y015
 
 @_typing.final
 class Certificate(_message.Message):
@@ -1359,10 +1438,13 @@ class Certificate(_message.Message):
     NOT_AFTER_FIELD_NUMBER: _builtins.int
     NAMES_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    ISSUER_URL_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     issuer: _builtins.str
     serial: _builtins.str
     sha256: _builtins.str
+    issuer_url: _builtins.str
+    """Where it says that its issuer's certificate can be had."""
     @_builtins.property
     def not_before(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -1379,10 +1461,11 @@ class Certificate(_message.Message):
         not_after: _timestamp_pb2.Timestamp | None = ...,
         names: _abc.Iterable[_builtins.str] | None = ...,
         sha256: _builtins.str = ...,
+        issuer_url: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["not_after", b"not_after", "not_before", b"not_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "names", b"names", "not_after", b"not_after", "not_before", b"not_before", "serial", b"serial", "sha256", b"sha256", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "issuer_url", b"issuer_url", "names", b"names", "not_after", b"not_after", "not_before", b"not_before", "serial", b"serial", "sha256", b"sha256", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1530,6 +1613,209 @@ class HttpSnapshot(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HttpSnapshot: _TypeAlias = HttpSnapshot  # noqa: Y015
+
+@_typing.final
+class DependencySnapshot(_message.Message):
+    """One thing a service of this host needs elsewhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_CLASS_FIELD_NUMBER: _builtins.int
+    ERROR_TEXT_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    CONNECT_FIELD_NUMBER: _builtins.int
+    HTTP_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_ERROR_FIELD_NUMBER: _builtins.int
+    error_class: _builtins.str
+    """dns, refused, timeout, unreachable, cut; empty where a connection came about."""
+    error_text: _builtins.str
+    address: _builtins.str
+    """Where it was dialled."""
+    certificate_error: _builtins.str
+    """What is wrong with its certificate, as this host sees it."""
+    @_builtins.property
+    def connect(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def http(self) -> Global___HttpSnapshot:
+        """Of one that is named by a URL."""
+
+    def __init__(
+        self,
+        *,
+        error_class: _builtins.str = ...,
+        error_text: _builtins.str = ...,
+        address: _builtins.str = ...,
+        connect: _duration_pb2.Duration | None = ...,
+        http: Global___HttpSnapshot | None = ...,
+        certificate_error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["connect", b"connect", "http", b"http"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "certificate_error", b"certificate_error", "connect", b"connect", "error_class", b"error_class", "error_text", b"error_text", "http", b"http"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DependencySnapshot: _TypeAlias = DependencySnapshot  # noqa: Y015
+
+@_typing.final
+class PageSnapshot(_message.Message):
+    """A front page and the scripts and stylesheets it names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_FIELD_NUMBER: _builtins.int
+    ASSETS_FIELD_NUMBER: _builtins.int
+    ELSEWHERE_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
+    elsewhere: _builtins.int
+    """Named by the page, and not asked for: at another place, or too many."""
+    left_out: _builtins.int
+    release: _builtins.str
+    """Over the addresses and contents of all assets."""
+    @_builtins.property
+    def page(self) -> Global___HttpSnapshot: ...
+    @_builtins.property
+    def assets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Asset]: ...
+    def __init__(
+        self,
+        *,
+        page: Global___HttpSnapshot | None = ...,
+        assets: _abc.Iterable[Global___Asset] | None = ...,
+        elsewhere: _builtins.int = ...,
+        left_out: _builtins.int = ...,
+        release: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assets", b"assets", "elsewhere", b"elsewhere", "left_out", b"left_out", "page", b"page", "release", b"release"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PageSnapshot: _TypeAlias = PageSnapshot  # noqa: Y015
+
+@_typing.final
+class Asset(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    ERROR_TEXT_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    kind: _builtins.str
+    """script or stylesheet."""
+    status: _builtins.int
+    content_type: _builtins.str
+    bytes: _builtins.int
+    error_text: _builtins.str
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        status: _builtins.int = ...,
+        content_type: _builtins.str = ...,
+        bytes: _builtins.int = ...,
+        error_text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "content_type", b"content_type", "error_text", b"error_text", "kind", b"kind", "status", b"status", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Asset: _TypeAlias = Asset  # noqa: Y015
+
+@_typing.final
+class PythonSnapshot(_message.Message):
+    """A Python server: its first process and the workers below it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRAM_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    VERSION_UNREAD_FIELD_NUMBER: _builtins.int
+    PID_FIELD_NUMBER: _builtins.int
+    AGE_SECONDS_FIELD_NUMBER: _builtins.int
+    EXPECTED_WORKERS_FIELD_NUMBER: _builtins.int
+    EXPECTED_BY_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
+    THREADS_FIELD_NUMBER: _builtins.int
+    program: _builtins.str
+    """gunicorn, uvicorn and so on, or python for a container whose first process is one."""
+    version: _builtins.str
+    """3.11.2, as the interpreter has it; empty where it can't be read."""
+    version_unread: _builtins.str
+    pid: _builtins.int
+    age_seconds: _builtins.float
+    expected_workers: _builtins.int
+    """0 where nobody said how many."""
+    expected_by: _builtins.str
+    """The words that say so."""
+    resident_bytes: _builtins.int
+    threads: _builtins.int
+    @_builtins.property
+    def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PythonProcess]: ...
+    def __init__(
+        self,
+        *,
+        program: _builtins.str = ...,
+        version: _builtins.str = ...,
+        version_unread: _builtins.str = ...,
+        pid: _builtins.int = ...,
+        age_seconds: _builtins.float = ...,
+        expected_workers: _builtins.int = ...,
+        expected_by: _builtins.str = ...,
+        workers: _abc.Iterable[Global___PythonProcess] | None = ...,
+        resident_bytes: _builtins.int = ...,
+        threads: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "expected_by", b"expected_by", "expected_workers", b"expected_workers", "pid", b"pid", "program", b"program", "resident_bytes", b"resident_bytes", "threads", b"threads", "version", b"version", "version_unread", b"version_unread", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PythonSnapshot: _TypeAlias = PythonSnapshot  # noqa: Y015
+
+@_typing.final
+class PythonProcess(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PID_FIELD_NUMBER: _builtins.int
+    START_TICKS_FIELD_NUMBER: _builtins.int
+    AGE_SECONDS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
+    THREADS_FIELD_NUMBER: _builtins.int
+    pid: _builtins.int
+    start_ticks: _builtins.int
+    age_seconds: _builtins.float
+    state: _builtins.str
+    """R, S, D, Z and so on."""
+    resident_bytes: _builtins.int
+    threads: _builtins.int
+    def __init__(
+        self,
+        *,
+        pid: _builtins.int = ...,
+        start_ticks: _builtins.int = ...,
+        age_seconds: _builtins.float = ...,
+        state: _builtins.str = ...,
+        resident_bytes: _builtins.int = ...,
+        threads: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "pid", b"pid", "resident_bytes", b"resident_bytes", "start_ticks", b"start_ticks", "state", b"state", "threads", b"threads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PythonProcess: _TypeAlias = PythonProcess  # noqa: Y015
 
 @_typing.final
 class DiscoverySnapshot(_message.Message):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import dialling
 from agent.config import Config
 from agent.probes import http, tls
 from fleetmedic.v1.snapshot_pb2 import HttpSnapshot, Target
@@ -47,10 +48,10 @@ def test_a_server_on_either_address_of_a_name_answers(family: socket.AddressFami
     with serving(family, address) as port:
         known = [(*row[:4], (row[4][0], port)) for row in addresses]
         for order in (known, known[::-1]):
-            with http.connected(order, lambda: 2.0) as reached:
+            with dialling.connected(order, lambda: 2.0) as reached:
                 assert reached.getpeername()[0] == address
     with pytest.raises(ConnectionRefusedError):
-        http.connected(known, lambda: 2.0)
+        dialling.connected(known, lambda: 2.0)
 
 
 @pytest.mark.parametrize(

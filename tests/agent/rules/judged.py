@@ -164,8 +164,8 @@ def certificate(life_days: float, left_days: float, subject: str = "shop.lab") -
     return made
 
 
-def tls(*chain: Certificate, **fields: str) -> Snapshot:
-    return Snapshot(target=target("tls"), tls=TlsSnapshot(chain=chain, **fields))
+def tls(*chain: Certificate, **fields: object) -> Snapshot:
+    return Snapshot(target=target("tls"), tls=TlsSnapshot(chain=chain, **fields))  # type: ignore[arg-type]
 
 
 def dns(system: str, *servers: str, seconds: float = 0.01) -> Snapshot:

@@ -28,12 +28,18 @@ PROBES = (
     "tls",
     "dns",
     "http",
+    "page",
+    "dependency",
+    "python",
 )
 CLASSES = ("refused", "timeout", "cut", "unknown", "57P03", "28P01", "NOAUTH", "MISCONF", "dns", "tls", "error")
 
 
 def test_the_catalogue_holds_these_rules() -> None:
     assert sorted(RULES) == [
+        "DEP-HTTP",
+        "DEP-TCP",
+        "DEPLOY-RECENT",
         "DNS-RESOLVE",
         "DOCKER-CPU",
         "DOCKER-DAEMON",
@@ -55,6 +61,7 @@ def test_the_catalogue_holds_these_rules() -> None:
         "HOST-MEM",
         "HOST-OOM",
         "HOST-PSI",
+        "HTTP-ASSETS",
         "HTTP-HEALTH",
         "HTTP-READY-VS-LIVE",
         "PG-CONN-HOG",
@@ -66,6 +73,8 @@ def test_the_catalogue_holds_these_rules() -> None:
         "PG-LONG-QUERY",
         "PG-LONG-TXN",
         "PG-UP",
+        "PY-PROCS",
+        "PY-VERSION",
         "REDIS-CLIENTS",
         "REDIS-EVICTION",
         "REDIS-KEYSPACE",
@@ -74,9 +83,15 @@ def test_the_catalogue_holds_these_rules() -> None:
         "REDIS-NOEVICTION-FULL",
         "REDIS-SLOWLOG",
         "REDIS-UP",
+        "TLS-CHAIN-INCOMPLETE",
+        "TLS-EXPIRED",
         "TLS-EXPIRY",
+        "TLS-FILE-VS-SERVED",
         "TLS-HOSTNAME",
+        "TLS-KEY-MISMATCH",
         "TLS-NOT-YET",
+        "TLS-SELF-SIGNED",
+        "TLS-UNKNOWN-CA",
     ]
 
 
@@ -85,10 +100,12 @@ def blind(probe: str, error_class: str) -> Snapshot:
     made = Snapshot(target=judged.target(probe))
     if probe == "postgres":
         made.postgres.login.error_class = error_class
-    elif probe in ("redis", "docker", "tls", "http"):
+    elif probe in ("redis", "docker", "tls", "http", "dependency"):
         getattr(made, probe).error_class = error_class
     elif probe == "dns":
         made.dns.system.code = error_class
+    elif probe == "page":
+        made.page.page.error_class = error_class
     else:
         getattr(made, probe).SetInParent()
     return made
@@ -141,6 +158,12 @@ def some_host(made: Snapshot) -> None:
         made.memory.total_bytes = 1
     elif made.HasField("kernel"):
         made.kernel.processors = 1
+    elif made.HasField("python"):
+        made.python.pid = 1
+        made.python.version = HOSTILE
+    elif made.HasField("page") and not made.page.page.error_class:
+        made.page.page.status = 200
+        made.page.assets.add(url=HOSTILE, kind="script")
     elif made.HasField("postgres_disk"):
         made.postgres_disk.disks.add(part=HOSTILE, path=HOSTILE).room.size_bytes = 1
 
@@ -165,6 +188,11 @@ def hostile(probe: str, error_class: str, socket: str) -> Snapshot:
         made.dns.name = HOSTILE
     elif probe == "tls" and not error_class:
         made.tls.chain.append(judged.certificate(90, 3, HOSTILE))
+        made.tls.server_name = made.tls.authorities = HOSTILE
+        made.tls.verify_code = 20
+        made.tls.file.path = made.tls.file.key_path = HOSTILE
+        made.tls.file.chain.append(judged.certificate(90, 4, HOSTILE))
+        made.tls.file.key_error_class, made.tls.file.key_error_text = "mismatch", HOSTILE
     else:
         some_host(made)
     return made
@@ -179,7 +207,7 @@ def test_a_command_to_copy_holds_what_a_host_names_as_one_word(rule: str, error_
         words = shlex.split(item.equal_command)
         assert all(HOSTILE in word for word in words if ";id" in word), item.equal_command
         assert ";id" not in item.next.replace(shlex.quote(HOSTILE), ""), item.next
-    assert found or (rule.startswith("DOCKER-") and error_class)
+    assert found or (rule.startswith(("DOCKER-", "DEPLOY-")) and error_class)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

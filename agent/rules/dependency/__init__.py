@@ -1,0 +1,1 @@
+"""Rules about what services of this host need elsewhere."""

@@ -1,0 +1,1 @@
+"""Rules about releases and what was changed."""

@@ -1,0 +1,84 @@
+"""What the hosts of one service should have alike: names the odd ones out."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from controller.report import HostReport
+from fleetmedic.v1.agent_pb2 import CheckResponse
+from fleetmedic.v1.finding_pb2 import STATUS_WARN, Finding, Row, Subject, Table
+
+# The kind of subject that only comparing has.
+KIND = "fleet"
+# Of one value, as it is told: an agent of ours writes a few dozen characters.
+LONGEST = 120
+MOST_ROWS = 20
+MOST_HOSTS = 5
+NEXT = (
+    "what was deployed on these hosts, and not on the others? fleetmedic check {host} --include 'DEPLOY-*' --show all"
+)
+
+# Rule, fact: value to the hosts that have it, each with the finding that says so.
+Facts = dict[tuple[str, str], dict[str, list[tuple[str, Finding]]]]
+
+
+def with_odd_ones_out(reports: Sequence[HostReport]) -> tuple[HostReport, ...]:
+    """The same reports; those of hosts that differ from most have a warning more for each such fact.
+
+    Where no value has more hosts than any other, every host that has the fact is told of it.
+    """
+    odd: dict[str, list[Finding]] = {}
+    for (rule, fact), values in _facts(reports).items():
+        if len(values) > 1:
+            for host, finding in _differing(rule, fact, values):
+                odd.setdefault(host, []).append(finding)
+    if not odd:
+        return tuple(reports)
+    return tuple(_with(report, odd[report.host]) if report.host in odd else report for report in reports)
+
+
+def _facts(reports: Iterable[HostReport]) -> Facts:
+    made: Facts = {}
+    for report in reports:
+        for finding in report.answer.findings:
+            for fact in finding.facts:
+                values = made.setdefault((finding.id, fact.name), {})
+                values.setdefault(fact.value, []).append((report.host, finding))
+    return made
+
+
+def _differing(rule: str, fact: str, values: Mapping[str, list[tuple[str, Finding]]]) -> Iterator[tuple[str, Finding]]:
+    ranked = sorted(values.items(), key=lambda item: (-len(item[1]), item[0]))
+    (usual, most), (_, second) = ranked[:2]
+    undecided = len(most) == len(second)
+    for value, having in ranked:
+        if value == usual and not undecided:
+            continue
+        for host, finding in having:
+            there = f"{value[:LONGEST]}, as on {len(having)} of {sum(map(len, values.values()))}"
+            rest = "and there is no usual one" if undecided else f"the usual one is {usual[:LONGEST]}"
+            yield (
+                host,
+                Finding(
+                    id=rule,
+                    status=STATUS_WARN,
+                    subject=Subject(service=finding.subject.service, kind=KIND, name=fact),
+                    summary=f"{there}; {rest}",
+                    table=_table(ranked),
+                    next=NEXT,
+                ),
+            )
+
+
+def _table(ranked: Sequence[tuple[str, list[tuple[str, Finding]]]]) -> Table:
+    rows = [
+        Row(cells=(value, str(len(having)), " ".join([host for host, _ in having][:MOST_HOSTS])))
+        for value, having in ranked[:MOST_ROWS]
+    ]
+    return Table(columns=("value", "hosts", "such as"), rows=rows, omitted=max(0, len(ranked) - MOST_ROWS))
+
+
+def _with(report: HostReport, findings: Iterable[Finding]) -> HostReport:
+    answer = CheckResponse()
+    answer.CopyFrom(report.answer)
+    answer.findings.extend(findings)
+    return replace(report, answer=answer)
