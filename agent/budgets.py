@@ -29,7 +29,7 @@ PROBE_KILL: Mapping[str, float] = MappingProxyType(
         "tls": 4.0,
         "dns": 4.0,
         "http": 6.0,
-        "page": 8.0,
+        "page": 7.0,
         "dependency": 6.0,
         "python": 2.0,
     }
@@ -49,4 +49,4 @@ DNS_LOOKUP = 2.0
 HTTP_REQUEST = 5.0
 TCP_CONNECT = 2.0
 # For a page and all it names.
-PAGE = 7.0
+PAGE = 6.0

@@ -48,6 +48,8 @@ def test_every_bound_lies_inside_the_one_that_waits_for_it() -> None:
         "tls": budgets.TLS_HANDSHAKE,
         "dns": budgets.DNS_LOOKUP,
         "http": budgets.HTTP_REQUEST,
+        "page": budgets.PAGE,
+        "dependency": max(budgets.HTTP_REQUEST, budgets.TCP_CONNECT),
     }
 
     assert budgets.POSTGRES_LOCK_MS < budgets.POSTGRES_STATEMENT_MS < 1000 * budgets.POSTGRES_RESIDENT

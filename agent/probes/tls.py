@@ -3,6 +3,8 @@
 import hashlib
 import socket
 import ssl
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -22,10 +24,11 @@ def collect(target: Target, config: Config) -> Snapshot:
         from agent import certificate_files
 
         made.file.CopyFrom(certificate_files.read(endpoint.certificate, endpoint.key))
+    left = dialling.until(time.monotonic() + budgets.TLS_HANDSHAKE)
     try:
-        _handshake(target, made)
+        _handshake(target, made, left)
         if target.origin != "discovered":
-            _verify(target, made, endpoint.ca if endpoint else None)
+            _verify(target, made, endpoint.ca if endpoint else None, left)
     except (OSError, UnicodeError) as error:
         made.error_class, made.error_text = dialling.why(error, f"no handshake in {budgets.TLS_HANDSHAKE:g} s")
     return Snapshot(tls=made)
@@ -36,7 +39,7 @@ def _endpoint(target: Target, config: Config) -> TlsEndpoint | None:
     return next((item for item in config.tls_endpoints if (item.host, item.port, item.origin) == place), None)
 
 
-def _verify(target: Target, made: TlsSnapshot, authorities: Path | None) -> None:
+def _verify(target: Target, made: TlsSnapshot, authorities: Path | None, left: Callable[[], float]) -> None:
     """A second handshake, for an untrusted one does not show its chain; whom it is for is another rule's matter."""
     made.authorities = str(authorities or "")
     try:
@@ -47,7 +50,7 @@ def _verify(target: Target, made: TlsSnapshot, authorities: Path | None) -> None
     context.check_hostname = False
     try:
         with (
-            socket.create_connection((target.host, target.port), timeout=budgets.TLS_HANDSHAKE) as plain,
+            socket.create_connection((target.host, target.port), timeout=left()) as plain,
             context.wrap_socket(plain, server_hostname=made.server_name or None),
         ):
             made.verify_code = 0
@@ -57,13 +60,13 @@ def _verify(target: Target, made: TlsSnapshot, authorities: Path | None) -> None
         made.verify_text = f"the second handshake failed: {getattr(error, 'strerror', None) or type(error).__name__}"
 
 
-def _handshake(target: Target, made: TlsSnapshot) -> None:
+def _handshake(target: Target, made: TlsSnapshot, left: Callable[[], float]) -> None:
     """Without verification, so that an expired chain is still seen; nothing is sent over the connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     with (
-        socket.create_connection((target.host, target.port), timeout=budgets.TLS_HANDSHAKE) as plain,
+        socket.create_connection((target.host, target.port), timeout=left()) as plain,
         context.wrap_socket(plain, server_hostname=made.server_name or None) as secured,
     ):
         made.version = secured.version() or ""
