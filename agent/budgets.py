@@ -32,6 +32,7 @@ PROBE_KILL: Mapping[str, float] = MappingProxyType(
         "page": 7.0,
         "dependency": 6.0,
         "python": 2.0,
+        "processes": 3.0,
     }
 )
 

@@ -121,6 +121,11 @@ def _prepare(medic: Medic, request: CheckRequest) -> _Run:
         raise BadRequest(f"more than {MOST_PATTERNS} patterns or {MOST_TARGETS} targets")
     if not all(SERVICE.fullmatch(service) for service in request.services):
         raise BadRequest("a service's name has control characters, or more than 128")
+    unknown = set(request.probes) - budgets.PROBE_KILL.keys()
+    if unknown:
+        raise BadRequest(f"no probe is named {min(unknown)!r}; there are {', '.join(budgets.PROBE_KILL)}")
+    if request.probes and not request.include:
+        return _Run((), {})
     try:
         rules = registry.select(medic.rules, request.include, request.exclude)
     except registry.UnknownRule as error:
@@ -144,7 +149,7 @@ def _limits(rule: Rule, config: Config, request: CheckRequest) -> Limits:
 
 def _look(medic: Medic, request: CheckRequest, run: _Run, crew: Crew, found: DiscoverySnapshot) -> None:
     """Sends a job to each target that some chosen rule needs; what can't be looked at is kept as a failure."""
-    needed = {probe for rule in run.rules for probe in rule.needs}
+    needed = {probe for rule in run.rules for probe in rule.needs} | set(request.probes)
     useful = needed | {probe for rule in run.rules for probe in rule.may_use}
     allowed, refused = refuse_outside(medic.config.probe_allow, request.targets)
     run.services.update(target.service for target in (*found.targets, *request.targets))

@@ -51,7 +51,7 @@ NOTHING_HERE: Mapping[str, str] = {
 def run(config: Config, locks: Path) -> DiscoverySnapshot:
     """What agent.toml names and, unless it says `discover = false`, what is found. Bounded; never raises for a host."""
     made = DiscoverySnapshot(targets=named(config))
-    for probe in ("memory", "kernel"):
+    for probe in ("memory", "kernel", "processes"):
         made.targets.add(probe=probe, service="host", name=probe, origin="discovered")
     if config.discover:
         _add_found(made, config, locks)
@@ -223,7 +223,8 @@ def _docker_sockets(config: Config, everybody: Iterable[Process]) -> list[str]:
         ours = procfs.namespace(process.pid, "mnt") in ("", procfs.namespace("self", "mnt"))
         if process.name == "dockerd" and ours and procfs.owner(process.pid)[0] == 0:
             found += [match[1] for match in DOCKER_FLAG.finditer(procfs.title(process.pid))]
-    return list({str(Path(socket).resolve()): socket for socket in found}.values())
+    # By the name it has in agent.toml, or the usual one, where a flag calls it otherwise: it is one engine.
+    return list({str(Path(socket).resolve()): socket for socket in reversed(found)}.values())
 
 
 def _container_names(socket: str) -> dict[str, str]:

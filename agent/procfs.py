@@ -178,6 +178,25 @@ def account(uid: int) -> str:
         return ""
 
 
+def user(pid: int) -> str:
+    """The name of a process's user, its number where the host knows none; empty where it has gone."""
+    try:
+        uid = owner(pid)[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return account(uid) or str(uid)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Of its own and the kernel's for it; 0 where it has gone."""
+    try:
+        stat = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    fields = stat[stat.rindex(")") + 2 :].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def threads(pid: int) -> int:
     """0 where the process has gone."""
     return int(_status(pid, "Threads") or 0)

@@ -14,7 +14,14 @@ from controller.inventory.graph import Host
 from controller.report import HostReport, State, judged
 from controller.transport import stdio
 from controller.transport.mtls import Identity
-from fleetmedic.v1.agent_pb2 import SNAPSHOT_POLICY_BAD, CheckRequest, CheckResponse, DescribeRequest, DescribeResponse
+from fleetmedic.v1.agent_pb2 import (
+    SNAPSHOT_POLICY_ALWAYS,
+    SNAPSHOT_POLICY_BAD,
+    CheckRequest,
+    CheckResponse,
+    DescribeRequest,
+    DescribeResponse,
+)
 from fleetmedic.v1.local_pb2 import REFUSAL_KIND_INVALID, REFUSAL_KIND_NOT_FOUND, Caller, LocalRequest, Refusal
 
 Watch = Callable[[HostReport], None]
@@ -22,11 +29,12 @@ Watch = Callable[[HostReport], None]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Which checks, at which services."""
+    """Which checks, at which services; with `probes`, what those see and no judgement."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
+    probes: tuple[str, ...] = ()
 
 
 def check_fleet(
@@ -83,7 +91,8 @@ def _request(question: Question, deadline: float) -> CheckRequest:
         include=question.include,
         exclude=question.exclude,
         services=question.services,
-        snapshots=SNAPSHOT_POLICY_BAD,
+        probes=question.probes,
+        snapshots=SNAPSHOT_POLICY_ALWAYS if question.probes else SNAPSHOT_POLICY_BAD,
     )
     made.budget.FromMilliseconds(int(1000 * (deadline - MARGIN)))
     return made

@@ -186,6 +186,8 @@ def _read(connection: Connection, made: RedisSnapshot) -> None:
     made.last_append_status = told.get("aof_last_write_status", "")
     made.not_counted_for_evict = _whole(told.get("mem_not_counted_for_evict"))
     made.max_clients = _whole(told.get("maxclients"))
+    made.used_memory_resident = _whole(told.get("used_memory_rss"))
+    made.used_memory_peak = _whole(told.get("used_memory_peak"))
     for name in COUNTED:
         setattr(made, name, _whole(told.get(name)))
     made.oom_errors = _count(told.get("errorstat_OOM"), "count")

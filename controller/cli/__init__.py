@@ -19,6 +19,10 @@ BAD_DATA = 65
 COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "check": ("controller.cli.check", "Look at every host and say what is wrong, worst first."),
+        "show": (
+            "controller.cli.show",
+            "What agents see, as one table over all hosts: sessions, locks, containers, disk.",
+        ),
         "describe": ("controller.cli.describe", "Which agents are there, their versions, clocks and checks."),
         "inventory": ("controller.cli.inventory", "What the inventory says: list, hosts, graph, host."),
         "runs": ("controller.cli.runs", "What was found before: list, show."),

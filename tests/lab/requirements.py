@@ -7,11 +7,15 @@ from pathlib import Path
 
 # program: Debian package. A program with a slash is a pattern of the file system.
 PROGRAMS = {
+    "curl": "curl",
+    "docker": "docker.io",
     "dockerd": "docker.io",
     "ip": "iproute2",
     "iptables": "iptables",
     "mount": "mount",
     "nginx": "nginx-light",
+    "nslookup": "bind9-dnsutils",
+    "openssl": "openssl",
     "redis-server": "redis-server",
     "setpriv": "util-linux",
     "unshare": "util-linux",

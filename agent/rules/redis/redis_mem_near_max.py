@@ -29,9 +29,17 @@ def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
 def _judged(snapshot: Snapshot, limits: Limits) -> Finding:
     redis = snapshot.redis
     share = used_share(redis)
+    metrics = [metric("used_memory", redis.used_memory, "bytes")]
+    if redis.used_memory and redis.used_memory_resident:
+        fragmentation = redis.used_memory_resident / redis.used_memory
+        metrics += [
+            metric("used_memory_resident", redis.used_memory_resident, "bytes"),
+            metric("used_memory_peak", redis.used_memory_peak, "bytes"),
+            metric("fragmentation", fragmentation, "ratio"),
+        ]
     if share is None:
         summary = f"{size(redis.used_memory)} used, no maxmemory set"
-        return finding(STATUS_OK, snapshot.target, summary, equal_command=COMMAND)
+        return finding(STATUS_OK, snapshot.target, summary, metrics=metrics, equal_command=COMMAND)
     status, limit = graded(share, limits.of(WARN), limits.of(CRIT))
     cache = redis.maxmemory_policy.startswith("allkeys-")
     # Eviction runs a little behind the writes; far over the limit it finds nothing to evict.
@@ -43,7 +51,7 @@ def _judged(snapshot: Snapshot, limits: Limits) -> Finding:
         snapshot.target,
         f"{size(redis.used_memory)} of {size(redis.maxmemory)} used ({share:.0%}, limit {limit.value:.0%}), "
         f"policy {redis.maxmemory_policy}{note}",
-        metrics=[metric("used_share", share, "ratio", limit), metric("used_memory", redis.used_memory, "bytes")],
+        metrics=[metric("used_share", share, "ratio", limit), *metrics],
         equal_command=COMMAND,
         next_step="" if status == STATUS_INFO else NEXT,
     )

@@ -222,6 +222,7 @@ class CheckRequest(_message.Message):
     TARGETS_FIELD_NUMBER: _builtins.int
     SNAPSHOTS_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
+    PROBES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     snapshots: Global___SnapshotPolicy.ValueType
     @_builtins.property
@@ -242,6 +243,10 @@ class CheckRequest(_message.Message):
     def budget(self) -> _duration_pb2.Duration:
         """How long the caller waits; over gRPC the call's own deadline counts, if shorter."""
 
+    @_builtins.property
+    def probes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Probes to run whether or not a rule needs them; without `include` nothing is judged then."""
+
     def __init__(
         self,
         *,
@@ -253,10 +258,11 @@ class CheckRequest(_message.Message):
         targets: _abc.Iterable[_snapshot_pb2.Target] | None = ...,
         snapshots: Global___SnapshotPolicy.ValueType = ...,
         budget: _duration_pb2.Duration | None = ...,
+        probes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "exclude", b"exclude", "include", b"include", "limits", b"limits", "request_id", b"request_id", "services", b"services", "snapshots", b"snapshots", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "exclude", b"exclude", "include", b"include", "limits", b"limits", "probes", b"probes", "request_id", b"request_id", "services", b"services", "snapshots", b"snapshots", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -118,6 +118,7 @@ class Snapshot(_message.Message):
     DEPENDENCY_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
     PYTHON_FIELD_NUMBER: _builtins.int
+    PROCESSES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def target(self) -> Global___Target: ...
     @_builtins.property
@@ -160,6 +161,8 @@ class Snapshot(_message.Message):
     def page(self) -> Global___PageSnapshot: ...
     @_builtins.property
     def python(self) -> Global___PythonSnapshot: ...
+    @_builtins.property
+    def processes(self) -> Global___ProcessesSnapshot: ...
     def __init__(
         self,
         *,
@@ -182,12 +185,13 @@ class Snapshot(_message.Message):
         dependency: Global___DependencySnapshot | None = ...,
         page: Global___PageSnapshot | None = ...,
         python: Global___PythonSnapshot | None = ...,
+        processes: Global___ProcessesSnapshot | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dependency", b"dependency", "discovery", b"discovery", "dns", b"dns", "docker", b"docker", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "page", b"page", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "python", b"python", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dependency", b"dependency", "discovery", b"discovery", "dns", b"dns", "docker", b"docker", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "page", b"page", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "processes", b"processes", "python", b"python", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dependency", b"dependency", "discovery", b"discovery", "dns", b"dns", "docker", b"docker", "earlier", b"earlier", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "page", b"page", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "python", b"python", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dependency", b"dependency", "discovery", b"discovery", "dns", b"dns", "docker", b"docker", "earlier", b"earlier", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "page", b"page", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "processes", b"processes", "python", b"python", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_seen: _TypeAlias = _typing.Literal["postgres", "redis", "docker", "filesystem", "memory", "tls", "dns", "http", "discovery", "postgres_disk", "kernel", "dependency", "page", "python"]  # noqa: Y015
+    _WhichOneofReturnType_seen: _TypeAlias = _typing.Literal["postgres", "redis", "docker", "filesystem", "memory", "tls", "dns", "http", "discovery", "postgres_disk", "kernel", "dependency", "page", "python", "processes"]  # noqa: Y015
     _WhichOneofArgType_seen: _TypeAlias = _typing.Literal["seen", b"seen"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_seen) -> _WhichOneofReturnType_seen | None: ...
 
@@ -630,6 +634,8 @@ class RedisSnapshot(_message.Message):
     LAST_APPEND_STATUS_FIELD_NUMBER: _builtins.int
     STOPS_WRITES_FIELD_NUMBER: _builtins.int
     NOT_ALLOWED_FIELD_NUMBER: _builtins.int
+    USED_MEMORY_RESIDENT_FIELD_NUMBER: _builtins.int
+    USED_MEMORY_PEAK_FIELD_NUMBER: _builtins.int
     error_class: _builtins.str
     """refused, timeout, NOAUTH, WRONGPASS, LOADING, BUSY, MISCONF and so on; empty when PING answered."""
     error_text: _builtins.str
@@ -655,6 +661,8 @@ class RedisSnapshot(_message.Message):
     last_append_status: _builtins.str
     stops_writes: _builtins.bool
     """Whether it refuses writes once a save has failed."""
+    used_memory_resident: _builtins.int
+    used_memory_peak: _builtins.int
     @_builtins.property
     def ping(self) -> _duration_pb2.Duration: ...
     @_builtins.property
@@ -698,10 +706,12 @@ class RedisSnapshot(_message.Message):
         last_append_status: _builtins.str = ...,
         stops_writes: _builtins.bool = ...,
         not_allowed: _abc.Iterable[_builtins.str] | None = ...,
+        used_memory_resident: _builtins.int = ...,
+        used_memory_peak: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ping", b"ping"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl", "blocked_clients", b"blocked_clients", "clients", b"clients", "connected_clients", b"connected_clients", "error_class", b"error_class", "error_text", b"error_text", "evicted_keys", b"evicted_keys", "keyspaces", b"keyspaces", "last_append_status", b"last_append_status", "last_save_status", b"last_save_status", "max_clients", b"max_clients", "maxmemory", b"maxmemory", "maxmemory_policy", b"maxmemory_policy", "not_allowed", b"not_allowed", "not_counted_for_evict", b"not_counted_for_evict", "oom_errors", b"oom_errors", "ping", b"ping", "rejected_calls", b"rejected_calls", "rejected_connections", b"rejected_connections", "role", b"role", "server_name", b"server_name", "slow_commands", b"slow_commands", "stops_writes", b"stops_writes", "tls", b"tls", "used_memory", b"used_memory", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acl", b"acl", "blocked_clients", b"blocked_clients", "clients", b"clients", "connected_clients", b"connected_clients", "error_class", b"error_class", "error_text", b"error_text", "evicted_keys", b"evicted_keys", "keyspaces", b"keyspaces", "last_append_status", b"last_append_status", "last_save_status", b"last_save_status", "max_clients", b"max_clients", "maxmemory", b"maxmemory", "maxmemory_policy", b"maxmemory_policy", "not_allowed", b"not_allowed", "not_counted_for_evict", b"not_counted_for_evict", "oom_errors", b"oom_errors", "ping", b"ping", "rejected_calls", b"rejected_calls", "rejected_connections", b"rejected_connections", "role", b"role", "server_name", b"server_name", "slow_commands", b"slow_commands", "stops_writes", b"stops_writes", "tls", b"tls", "used_memory", b"used_memory", "used_memory_peak", b"used_memory_peak", "used_memory_resident", b"used_memory_resident", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1816,6 +1826,82 @@ class PythonProcess(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PythonProcess: _TypeAlias = PythonProcess  # noqa: Y015
+
+@_typing.final
+class ProcessesSnapshot(_message.Message):
+    """Processes of a host, the largest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCESSES_FIELD_NUMBER: _builtins.int
+    OMITTED_FIELD_NUMBER: _builtins.int
+    omitted: _builtins.int
+    @_builtins.property
+    def processes(self) -> _containers.RepeatedCompositeFieldContainer[Global___HostProcess]: ...
+    def __init__(
+        self,
+        *,
+        processes: _abc.Iterable[Global___HostProcess] | None = ...,
+        omitted: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["omitted", b"omitted", "processes", b"processes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProcessesSnapshot: _TypeAlias = ProcessesSnapshot  # noqa: Y015
+
+@_typing.final
+class HostProcess(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PID_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    THREADS_FIELD_NUMBER: _builtins.int
+    RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
+    AGE_SECONDS_FIELD_NUMBER: _builtins.int
+    CPU_SECONDS_FIELD_NUMBER: _builtins.int
+    CONTAINER_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    COMMAND_FIELD_NUMBER: _builtins.int
+    pid: _builtins.int
+    parent: _builtins.int
+    user: _builtins.str
+    state: _builtins.str
+    """R, S, D, Z and so on."""
+    threads: _builtins.int
+    resident_bytes: _builtins.int
+    age_seconds: _builtins.float
+    cpu_seconds: _builtins.float
+    container_id: _builtins.str
+    name: _builtins.str
+    command: _builtins.str
+    """Its command line, redacted and cut; empty of a kernel thread or a zombie."""
+    def __init__(
+        self,
+        *,
+        pid: _builtins.int = ...,
+        parent: _builtins.int = ...,
+        user: _builtins.str = ...,
+        state: _builtins.str = ...,
+        threads: _builtins.int = ...,
+        resident_bytes: _builtins.int = ...,
+        age_seconds: _builtins.float = ...,
+        cpu_seconds: _builtins.float = ...,
+        container_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        command: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "command", b"command", "container_id", b"container_id", "cpu_seconds", b"cpu_seconds", "name", b"name", "parent", b"parent", "pid", b"pid", "resident_bytes", b"resident_bytes", "state", b"state", "threads", b"threads", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostProcess: _TypeAlias = HostProcess  # noqa: Y015
 
 @_typing.final
 class DiscoverySnapshot(_message.Message):

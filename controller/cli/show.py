@@ -1,0 +1,125 @@
+"""fleetmedic show: what agents see, as one table over all hosts."""
+
+import contextlib
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+
+import click
+
+from controller import asking, exit_codes, tables
+from controller.asking import Question
+from controller.calling import Bounds
+from controller.cli import options
+from controller.cli.options import Desk
+from controller.inventory.graph import InventoryError
+from controller.render import show_text
+from controller.report import SILENT, HostReport, State
+from controller.store import database, runs
+from controller.tables import KINDS, Kind, Table
+from controller.trust import files
+
+TABLES = "\n".join(["\b", *(f"  {name:<14}{kind.about}" for name, kind in KINDS.items())])
+CODES = "Exit codes: 0 all seen, 2 something could not be seen, 4 some host gave no answer, 69 none did."
+
+
+@click.command(epilog=f"{TABLES}\n\n{CODES}")
+@click.argument("name", metavar="TABLE", type=click.Choice(tuple(KINDS)))
+@click.argument("pattern", required=False)
+@options.INVENTORY
+@click.option("--service", "services", multiple=True, metavar="NAME", help="Only this service's (again for more).")
+@click.option("--most", metavar="N", type=click.IntRange(1), help="Only the first N rows.")
+@click.option("--run", metavar="RUN", help="As it was in a kept run, of the hosts that had something bad then.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "jsonl"]),
+    default="text",
+    help="For people (text), or a JSON line for each row.",
+)
+@click.option("--json", "form", flag_value="jsonl", help="The same as --format jsonl.")
+@options.several(options.BOUNDS)
+@options.NO_COLOUR
+@options.several(options.TRUST)
+@options.STORE
+def command(
+    name: str,
+    pattern: str | None,
+    services: tuple[str, ...],
+    most: int | None,
+    run: str | None,
+    form: str,
+    no_colour: bool,
+    **flags: str | Sequence[str] | None,
+) -> int:
+    """What agents see, as one table over all hosts, worst first; nothing is judged and nothing is kept.
+
+    \b
+      fleetmedic show sessions                          this machine
+      fleetmedic show locks db -i production.ini
+      fleetmedic show containers -i production.ini --most 20
+      fleetmedic show queries --run 7F3K                as it was in a kept run
+
+    PATTERN chooses hosts as in `fleetmedic check`.
+    """
+    desk = options.desk(**flags)
+    kind = KINDS[name]
+    if services and run:
+        raise click.UsageError("--service goes with a new look, not with --run")
+    reports = _kept(desk, kind, run, pattern) if run else _asked(desk, kind, pattern, services)
+    made = tables.table(kind, reports)
+    shown = replace(made, rows=made.rows[:most])
+    if form == "jsonl":
+        for record in show_text.records(name, shown):
+            click.echo(record)
+    else:
+        show_text.body(desk.paper(no_colour=no_colour), name, shown, len(reports), len(made.rows) - len(shown.rows))
+    return _code(reports, made)
+
+
+def _asked(desk: Desk, kind: Kind, pattern: str | None, services: tuple[str, ...]) -> tuple[HostReport, ...]:
+    question = Question(services=services, probes=(*kind.probes, *kind.also))
+    if not desk.sources():
+        here = socket.gethostname()
+        if pattern not in (None, "all", "localhost", here):
+            raise InventoryError(f"{pattern}: no inventory says which host that is: give one with -i FILE")
+        return asking.check_here(question, here, desk.seconds("deadline"), _unwatched)
+    hosts = desk.hosts(desk.inventory(), "all" if pattern is None else pattern)
+    bounds = Bounds(int(desk.text("forks")), desk.seconds("connect_timeout"), desk.seconds("deadline"))
+    identity = files.load(desk.text("certificate"), desk.text("key"), desk.text("ca"), desk.now())
+    return asking.check_fleet(hosts, question, identity, bounds, _unwatched)
+
+
+def _unwatched(report: HostReport) -> None:
+    del report
+
+
+def _kept(desk: Desk, kind: Kind, run: str, pattern: str | None) -> tuple[HostReport, ...]:
+    """Of a kept run the hosts whose snapshots were kept: those with something bad."""
+    with contextlib.closing(database.connect(Path(desk.text("store")))) as base:
+        found = runs.load(base, run)
+        if found is None:
+            close = get_close_matches(run.upper(), runs.ids(base), n=1)
+            raise InventoryError(
+                f"no run {run!r}; " + (f"did you mean {close[0]}?" if close else "`fleetmedic runs list`")
+            )
+    reports = [report for report in found.reports if report.answer.snapshots and pattern in (None, "all", report.host)]
+    if not reports:
+        raise InventoryError(
+            f"run {found.id} has no snapshots of {pattern or 'any host'}: they are kept where something is bad"
+        )
+    if not any(snapshot.target.probe in kind.probes for report in reports for snapshot in report.answer.snapshots):
+        raise InventoryError(f"run {found.id} did not look at that: a check has no use for it, and show asks anew")
+    return tuple(reports)
+
+
+def _code(reports: Sequence[HostReport], table: Table) -> int:
+    if any(report.state == State.CANCELLED for report in reports):
+        return exit_codes.INTERRUPTED
+    mute = {report.host for report in reports if report.state in SILENT}
+    if len(mute) == len(reports):
+        return exit_codes.NO_AGENT
+    blind = {host for host, _ in table.unseen} - mute
+    return (exit_codes.FAILED if blind else 0) | (exit_codes.UNREACHABLE if mute else 0)

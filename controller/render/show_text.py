@@ -1,0 +1,137 @@
+"""A table over all hosts for people: aligned, cut to the terminal, whole in a file or pipe; for programs as JSON."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+
+from controller.render.check_text import counted
+from controller.render.escape import line
+from controller.render.host_ranges import fold
+from controller.render.paper import Paper
+from controller.tables import Table
+from controller.tables.kind import Column, Value
+
+SCHEMA = "fleetmedic-show/1"
+UNKNOWN = "-"
+DAY = 86400
+# Of one cell on a terminal, but the last one, which has what is left.
+MOST_WIDE = 32
+LEAST_LAST = 24
+
+
+def body(paper: Paper, name: str, table: Table, hosts: int, left_out: int) -> None:
+    """The rows, what could not be looked at, and the totals last; `left_out` rows are beyond --most."""
+    if table.rows:
+        _grid(paper, table)
+    for host, why in table.unseen:
+        sign = f"{paper.sign('error')} " if paper.terminal else ""
+        paper.hanging(paper.paint(f"{sign}NOT SEEN", "error") + f"  {host}  ", line(why), 4, len(host) + 14)
+    _absent(paper, table.absent)
+    more = f", {left_out} more left out" if left_out else ""
+    paper.write(f"{name}: {counted(len(table.rows), 'row')} from {counted(hosts, 'host')}{more}")
+
+
+def _grid(paper: Paper, table: Table) -> None:
+    columns = (Column("host"), *table.kind.columns)
+    rows = [(seen.host, *seen.row) for seen in table.rows]
+    cells = [[_cell(value, column) for value, column in zip(row, columns, strict=True)] for row in rows]
+    # A column nobody has anything for tells nothing.
+    kept = [place for place in range(len(columns)) if any(row[place] not in ("", UNKNOWN) for row in cells)]
+    heads = [columns[place].name for place in kept]
+    shown = [[row[place] for place in kept] for row in cells]
+    right = [columns[place].unit not in ("text", "time") for place in kept]
+    if paper.terminal:
+        shown = [[_cut(cell, MOST_WIDE) for cell in row[:-1]] + row[-1:] for row in shown]
+    widths = [max(len(row[place]) for row in [heads, *shown]) for place in range(len(kept))]
+    if paper.terminal:
+        widths[-1] = max(LEAST_LAST, paper.width - sum(widths[:-1]) - 2 * (len(widths) - 1))
+    paper.write(paper.paint(_line(heads, widths, right), "dim"))
+    for row in shown:
+        last = _cut(row[-1], widths[-1]) if paper.terminal else row[-1]
+        paper.write(_line([*row[:-1], last], widths, right))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    columns = zip(cells, widths, right, strict=True)
+    return "  ".join(f"{cell:>{width}}" if flush else f"{cell:<{width}}" for cell, width, flush in columns).rstrip()
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _cell(value: Value, column: Column) -> str:
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, str):
+        return line(value)
+    if column.unit == "bytes":
+        return _size(value)
+    if column.unit == "percent":
+        return f"{value:.0f}%" if value >= 10 or value == 0 else f"{value:.1f}%"
+    if column.unit == "seconds":
+        return _age(value)
+    if column.unit == "time":
+        return _moment(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _size(value: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def _age(value: float) -> str:
+    if value < 0:
+        return f"-{_age(-value)}"
+    whole = int(value)
+    if value < 1:
+        return f"{1000 * value:.3g}ms" if value else "0s"
+    if whole < 10:
+        return f"{value:.1f}s"
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m" if whole < 2 * DAY else f"{whole // DAY}d"
+
+
+def _moment(value: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%SZ}"
+    except (ValueError, OverflowError, OSError):
+        return "no date"
+
+
+def _absent(paper: Paper, absent: Iterable[tuple[str, str]]) -> None:
+    by_reason: dict[str, list[str]] = {}
+    for host, why in absent:
+        by_reason.setdefault(why, []).append(host)
+    for why, hosts in by_reason.items():
+        named = fold(hosts) if paper.terminal else " ".join(hosts)
+        paper.hanging(f"- {named}  ", line(why), 4, len(named) + 4)
+
+
+def records(name: str, table: Table) -> Iterator[str]:
+    """JSON lines: a record for each row with its values as they are, then one for what was not seen."""
+    keys = ["host", *(_key(column) for column in table.kind.columns)]
+    for seen in table.rows:
+        yield json.dumps({"type": "row", **dict(zip(keys, (seen.host, *seen.row), strict=True))})
+    yield json.dumps(
+        {
+            "type": "summary",
+            "schema": SCHEMA,
+            "table": name,
+            "rows": len(table.rows),
+            "unseen": [{"host": host, "cause": why} for host, why in table.unseen],
+            "absent": [{"host": host, "cause": why} for host, why in table.absent],
+        }
+    )
+
+
+def _key(column: Column) -> str:
+    unit = {"seconds": "_seconds", "bytes": "_bytes", "percent": "_percent", "time": "_time"}.get(column.unit, "")
+    return column.name.replace(" ", "_") + unit

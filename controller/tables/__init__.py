@@ -1,0 +1,60 @@
+"""What agents saw as tables over all hosts: which there are, and their rows."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from controller.report import HostReport
+from controller.tables import databases, hosts
+from controller.tables.kind import Kind, Row, Value
+from fleetmedic.v1.snapshot_pb2 import FAILURE_KIND_NOT_LOOKED, Snapshot
+
+__all__ = ["KINDS", "Kind", "Seen", "Table", "Value", "table"]
+
+KINDS: Mapping[str, Kind] = MappingProxyType({**databases.KINDS, **hosts.KINDS})
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A row and the host it was seen on."""
+
+    host: str
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows in order, and by host what could not be looked at and why; `absent` is what is not there to be looked at."""
+
+    kind: Kind
+    rows: tuple[Seen, ...]
+    unseen: tuple[tuple[str, str], ...]
+    absent: tuple[tuple[str, str], ...]
+
+
+def table(kind: Kind, reports: Iterable[HostReport]) -> Table:
+    """Pure over what agents sent; the same of a kept run as of a new one."""
+    rows: list[Seen] = []
+    unseen: list[tuple[str, str]] = []
+    absent: list[tuple[str, str]] = []
+    for report in reports:
+        if report.cause:
+            unseen.append((report.host, report.cause))
+            continue
+        answered: list[Snapshot] = []
+        for snapshot in report.answer.snapshots:
+            if snapshot.target.probe in kind.also:
+                answered += [] if snapshot.HasField("failure") else [snapshot]
+            elif snapshot.target.probe not in kind.probes:
+                continue
+            elif snapshot.HasField("failure"):
+                missing = snapshot.failure.kind == FAILURE_KIND_NOT_LOOKED
+                said = f"{snapshot.target.name}: {snapshot.failure.detail}"
+                (absent if missing else unseen).append((report.host, snapshot.failure.detail if missing else said))
+            elif why := kind.unseen(snapshot):
+                unseen.append((report.host, f"{snapshot.target.name}: {why}"))
+            else:
+                answered.append(snapshot)
+        rows += [Seen(report.host, row) for row in kind.rows(answered)]
+    rows.sort(key=lambda seen: (*kind.order(seen.row), seen.host))
+    return Table(kind, tuple(rows), tuple(unseen), tuple(absent))
