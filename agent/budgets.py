@@ -33,6 +33,7 @@ PROBE_KILL: Mapping[str, float] = MappingProxyType(
         "dependency": 6.0,
         "python": 2.0,
         "processes": 3.0,
+        "errors": 6.0,
     }
 )
 
@@ -43,6 +44,8 @@ POSTGRES_LOCK_MS = 200
 POSTGRES_RESIDENT = 3.0
 REDIS_SOCKET = 2.0
 DOCKER_SOCKET = 3.0
+# For the logs of all containers together.
+LOGS = 5.0
 # Discovery asks the engine for container names only; without them it goes by container id.
 DISCOVERY_DOCKER_SOCKET = 0.5
 TLS_HANDSHAKE = 3.0

@@ -39,6 +39,7 @@ RATE_WINDOW = 300.0
 PATTERN = re.compile(r"[A-Za-z0-9*?\[\]!-]{1,64}")
 SERVICE = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 NOT_THE_TARGETS = frozenset({FAILURE_KIND_CRASHED, FAILURE_KIND_OUT_OF_TIME})
+CONTAINING = frozenset({"docker", "errors", "processes"})
 MOST_PATTERNS = 64
 MOST_TARGETS = 64
 
@@ -172,8 +173,8 @@ def _services_here(request: CheckRequest, run: _Run) -> None:
 
 
 def _asked_for(request: CheckRequest, target: Target) -> bool:
-    """An engine is looked at for any service: it may be one of its containers."""
-    return not request.services or target.service in request.services or target.probe == "docker"
+    """What has containers is looked at for any service: it may be one of them."""
+    return not request.services or target.service in request.services or target.probe in CONTAINING
 
 
 def _is_about(request: CheckRequest, run: _Run, item: Finding) -> bool:

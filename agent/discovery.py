@@ -55,6 +55,7 @@ def run(config: Config, locks: Path) -> DiscoverySnapshot:
         made.targets.add(probe=probe, service="host", name=probe, origin="discovered")
     if config.discover:
         _add_found(made, config, locks)
+    made.targets.extend(list(_logs(made.targets)))
     return made
 
 
@@ -89,6 +90,13 @@ def _disks(found: Iterable[Target]) -> Iterator[Target]:
             disks = Target(probe="postgres_disk", service=target.service, name=target.name, origin=target.origin)
             disks.pid, disks.pid_start_ticks = target.pid, target.pid_start_ticks
             yield disks
+
+
+def _logs(found: Iterable[Target]) -> Iterator[Target]:
+    """The logs of each engine's containers."""
+    for target in found:
+        if target.probe == "docker":
+            yield Target(probe="errors", service="docker", name=target.name, socket=target.socket, origin=target.origin)
 
 
 def _gone(config: Config, found: Iterable[Target]) -> list[Snapshot]:

@@ -41,15 +41,7 @@ class Engine:
 
     def get(self, path: str) -> object:
         """The decoded JSON (or text) of a GET. OSError and EngineError where there is none."""
-        connection = _UnixConnection(self.socket_path, self.timeout)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            body = answer.read(LARGEST_ANSWER + 1)
-        except http.client.HTTPException as error:
-            raise EngineError(f"no HTTP answer: {type(error).__name__}") from error
-        finally:
-            connection.close()
+        answer, body = self._ask(path, LARGEST_ANSWER + 1)
         if answer.length and len(body) <= LARGEST_ANSWER:
             raise EngineError("no HTTP answer: IncompleteRead")
         if len(body) > LARGEST_ANSWER:
@@ -63,6 +55,25 @@ class Engine:
                 raise EngineError("the answer is no JSON") from error
             return decoded
         return body.decode(errors="replace")
+
+    def _ask(self, path: str, most: int) -> tuple[http.client.HTTPResponse, bytes]:
+        connection = _UnixConnection(self.socket_path, self.timeout)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer, answer.read(most)
+        except http.client.HTTPException as error:
+            raise EngineError(f"no HTTP answer: {type(error).__name__}") from error
+        finally:
+            connection.close()
+
+    def log(self, identity: str, since: int, lines: int, most: int) -> bytes:
+        """The last `lines` of a container since a time, at most `most` bytes, as the engine frames them."""
+        query = f"stdout=1&stderr=1&since={since:d}&tail={lines:d}"
+        answer, body = self._ask(f"/containers/{quote(identity, safe='')}/logs?{query}", most)
+        if answer.status != http.client.OK:
+            raise EngineError(f"{answer.status} {answer.reason}", answer.status)
+        return body
 
     def containers(self) -> list[dict[str, object]]:
         return _objects(self.get("/containers/json?all=1"))

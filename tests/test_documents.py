@@ -48,6 +48,7 @@ def test_every_bound_lies_inside_the_one_that_waits_for_it() -> None:
         "tls": budgets.TLS_HANDSHAKE,
         "dns": budgets.DNS_LOOKUP,
         "http": budgets.HTTP_REQUEST,
+        "errors": budgets.LOGS,
         "page": budgets.PAGE,
         "dependency": max(budgets.HTTP_REQUEST, budgets.TCP_CONNECT),
     }

@@ -69,7 +69,7 @@ def command(
     if services and run:
         raise click.UsageError("--service goes with a new look, not with --run")
     reports = _kept(desk, kind, run, pattern) if run else _asked(desk, kind, pattern, services)
-    made = tables.table(kind, reports)
+    made = tables.table(kind, reports, services)
     shown = replace(made, rows=made.rows[:most])
     if form == "jsonl":
         for record in show_text.records(name, shown):

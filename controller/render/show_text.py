@@ -33,7 +33,7 @@ def body(paper: Paper, name: str, table: Table, hosts: int, left_out: int) -> No
 
 def _grid(paper: Paper, table: Table) -> None:
     columns = (Column("host"), *table.kind.columns)
-    rows = [(seen.host, *seen.row) for seen in table.rows]
+    rows = [(fold(seen.hosts) if paper.terminal else " ".join(seen.hosts), *seen.row) for seen in table.rows]
     cells = [[_cell(value, column) for value, column in zip(row, columns, strict=True)] for row in rows]
     # A column nobody has anything for tells nothing.
     kept = [place for place in range(len(columns)) if any(row[place] not in ("", UNKNOWN) for row in cells)]
@@ -119,7 +119,7 @@ def records(name: str, table: Table) -> Iterator[str]:
     """JSON lines: a record for each row with its values as they are, then one for what was not seen."""
     keys = ["host", *(_key(column) for column in table.kind.columns)]
     for seen in table.rows:
-        yield json.dumps({"type": "row", **dict(zip(keys, (seen.host, *seen.row), strict=True))})
+        yield json.dumps({"type": "row", **dict(zip(keys, (" ".join(seen.hosts), *seen.row), strict=True))})
     yield json.dumps(
         {
             "type": "summary",

@@ -92,6 +92,19 @@ def _certificates(snapshots: Sequence[Snapshot]) -> Iterator[Row]:
             yield (*place(snapshot.target), kind, *dates, item.subject, item.issuer, names, item.serial)
 
 
+def _errors(snapshots: Sequence[Snapshot]) -> Iterator[Row]:
+    for snapshot in snapshots:
+        for item in snapshot.errors.endpoints:
+            yield item.count, item.container, item.path or "(no path)"
+
+
+def _unread(snapshot: Snapshot) -> str:
+    """Of some containers the log may not have been read: told, for their errors are missing from the counts."""
+    unread = [f"{item.container}: {item.reason}" for item in snapshot.errors.unread]
+    more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
+    return f"{'; '.join(unread[:3])}{more}" if unread else ""
+
+
 def _docker_unseen(snapshot: Snapshot) -> str:
     docker = snapshot.docker
     return f"{docker.error_class}: {docker.error_text}" if docker.error_class else ""
@@ -139,6 +152,17 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             lambda _: "",
             lambda row: (row[4] not in ("Z", "D"), row[0] == "", -number(row[6])),
             also=("docker",),
+        ),
+        "errors": Kind(
+            "Errors of the last 15 minutes in the logs of containers, by endpoint, over all hosts together.",
+            """docker logs NAME --since 15m | grep ERROR | grep -oP '"path":"[^"]*"' | sort | uniq -c | sort -rn""",
+            ("errors",),
+            (Column("count", "count"), Column("container"), Column("path")),
+            _errors,
+            lambda _: "",
+            lambda row: (-number(row[0]), str(row[2])),
+            total=0,
+            partly=_unread,
         ),
         "disk": Kind(
             "Room on every filesystem and under PostgreSQL's data, the fullest first.",

@@ -26,7 +26,8 @@ class Column:
 class Kind:
     """`rows` takes all snapshots of one host; `unseen` says why a probe that ran learnt nothing; `order` sorts rows.
 
-    `also` are probes whose snapshots help, and are not missed.
+    `also` are probes whose snapshots help, and are not missed. With `total`, rows that differ by that column alone are
+    one row over their hosts, with its sum.
     """
 
     about: str
@@ -37,6 +38,9 @@ class Kind:
     unseen: Callable[[Snapshot], str]
     order: Callable[[Row], tuple[Value, ...]]
     also: tuple[str, ...] = ()
+    total: int | None = None
+    # What of a snapshot that has rows is missing all the same.
+    partly: Callable[[Snapshot], str] = lambda _: ""
 
 
 def place(target: Target) -> tuple[str, str]:

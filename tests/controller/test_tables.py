@@ -47,7 +47,7 @@ def postgres(*owners: PostgresOwner) -> Snapshot:
 
 def rows(table: Table) -> list[Mapping[str, object]]:
     names = [column.name for column in table.kind.columns]
-    return [{"host": item.host, **dict(zip(names, item.row, strict=True))} for item in table.rows]
+    return [{"host": " ".join(item.hosts), **dict(zip(names, item.row, strict=True))} for item in table.rows]
 
 
 def text(name: str, table: Table, *, terminal: bool = False, width: int = 100) -> str:

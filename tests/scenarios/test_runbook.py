@@ -19,7 +19,7 @@ import pytest
 from docker.models.containers import Container
 
 from tests.lab import agents, dns_server, fixtures, images, redis, requirements
-from tests.lab.agents import Fleet
+from tests.lab.agents import Desk, Fleet
 from tests.lab.dockerd import Engine
 from tests.lab.nginx import Nginx
 from tests.lab.waiting import until
@@ -136,6 +136,28 @@ def test_a_health_body_has_the_sub_checks_that_jq_would_print(site: Fleet, webap
     (found,) = [item for item in asked.findings("--include", "HTTP-HEALTH") if item["service"] == "orders"]
     ours = {row[0]: row[1] for row in found["table"]["rows"]}
     assert {f"check {name}": text for name, text in said["checks"].items()}.items() <= ours.items()
+
+
+@pytest.mark.covers("exp:E4")
+def test_errors_by_endpoint_are_those_that_grep_and_uniq_count_and_are_summed_over_hosts(
+    site: Fleet, desk: Desk, engine: Engine
+) -> None:
+    write = 'for n in 1 2 3; do echo \'{"level":"ERROR","path":"/pay","n":\'$n\'}\'; done'
+    write += """; echo '{"level":"ERROR","path":"/cart"}'; echo '{"level":"INFO","path":"/pay"}'; sleep 600"""
+    second = agents.run(desk, "web04", port=7474)
+    with (
+        images.run_container(engine, "app-front", ["sh", "-c", write], init=True),
+        second as other,
+        agents.fleet(desk, [*site.agents, other]) as fleet,
+    ):
+        command = """docker logs app-front --since 15m 2>&1 | grep ERROR | grep -oP '"path":"[^"]*"' | sort | uniq -c"""
+        until("it wrote", lambda: "cart" in shell(command), seconds=5, every=0.1)
+        said = shell(f"{command} | sort -rn")
+        ours = show(fleet, "errors", container="app-front")
+    theirs = [(int(count), path) for count, path in re.findall(r'(\d+) "path":"([^"]*)"', said)]
+    # Both agents see the one engine of this machine, and so each error twice.
+    assert [(row["count"], row["path"]) for row in ours] == [(2 * count, path) for count, path in theirs]
+    assert {row["host"] for row in ours} == {"db01 web04"}
 
 
 @pytest.mark.covers("exp:E5")

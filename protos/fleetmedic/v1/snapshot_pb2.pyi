@@ -119,6 +119,7 @@ class Snapshot(_message.Message):
     PAGE_FIELD_NUMBER: _builtins.int
     PYTHON_FIELD_NUMBER: _builtins.int
     PROCESSES_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def target(self) -> Global___Target: ...
     @_builtins.property
@@ -163,6 +164,8 @@ class Snapshot(_message.Message):
     def python(self) -> Global___PythonSnapshot: ...
     @_builtins.property
     def processes(self) -> Global___ProcessesSnapshot: ...
+    @_builtins.property
+    def errors(self) -> Global___ErrorsSnapshot: ...
     def __init__(
         self,
         *,
@@ -186,12 +189,13 @@ class Snapshot(_message.Message):
         page: Global___PageSnapshot | None = ...,
         python: Global___PythonSnapshot | None = ...,
         processes: Global___ProcessesSnapshot | None = ...,
+        errors: Global___ErrorsSnapshot | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dependency", b"dependency", "discovery", b"discovery", "dns", b"dns", "docker", b"docker", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "page", b"page", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "processes", b"processes", "python", b"python", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dependency", b"dependency", "discovery", b"discovery", "dns", b"dns", "docker", b"docker", "errors", b"errors", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "page", b"page", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "processes", b"processes", "python", b"python", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dependency", b"dependency", "discovery", b"discovery", "dns", b"dns", "docker", b"docker", "earlier", b"earlier", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "page", b"page", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "processes", b"processes", "python", b"python", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dependency", b"dependency", "discovery", b"discovery", "dns", b"dns", "docker", b"docker", "earlier", b"earlier", "errors", b"errors", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "page", b"page", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "processes", b"processes", "python", b"python", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_seen: _TypeAlias = _typing.Literal["postgres", "redis", "docker", "filesystem", "memory", "tls", "dns", "http", "discovery", "postgres_disk", "kernel", "dependency", "page", "python", "processes"]  # noqa: Y015
+    _WhichOneofReturnType_seen: _TypeAlias = _typing.Literal["postgres", "redis", "docker", "filesystem", "memory", "tls", "dns", "http", "discovery", "postgres_disk", "kernel", "dependency", "page", "python", "processes", "errors"]  # noqa: Y015
     _WhichOneofArgType_seen: _TypeAlias = _typing.Literal["seen", b"seen"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_seen) -> _WhichOneofReturnType_seen | None: ...
 
@@ -1902,6 +1906,89 @@ class HostProcess(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HostProcess: _TypeAlias = HostProcess  # noqa: Y015
+
+@_typing.final
+class ErrorsSnapshot(_message.Message):
+    """Errors in the logs of containers, by endpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_SECONDS_FIELD_NUMBER: _builtins.int
+    ENDPOINTS_FIELD_NUMBER: _builtins.int
+    UNREAD_FIELD_NUMBER: _builtins.int
+    window_seconds: _builtins.float
+    """Over the last so many seconds."""
+    @_builtins.property
+    def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___EndpointErrors]: ...
+    @_builtins.property
+    def unread(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnreadLog]:
+        """Containers whose log was only read in part, or not at all, and why."""
+
+    def __init__(
+        self,
+        *,
+        window_seconds: _builtins.float = ...,
+        endpoints: _abc.Iterable[Global___EndpointErrors] | None = ...,
+        unread: _abc.Iterable[Global___UnreadLog] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoints", b"endpoints", "unread", b"unread", "window_seconds", b"window_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErrorsSnapshot: _TypeAlias = ErrorsSnapshot  # noqa: Y015
+
+@_typing.final
+class EndpointErrors(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTAINER_ID_FIELD_NUMBER: _builtins.int
+    CONTAINER_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    container_id: _builtins.str
+    container: _builtins.str
+    path: _builtins.str
+    """The path with what is different in each request taken out; empty of errors that name none."""
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        container_id: _builtins.str = ...,
+        container: _builtins.str = ...,
+        path: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "container_id", b"container_id", "count", b"count", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndpointErrors: _TypeAlias = EndpointErrors  # noqa: Y015
+
+@_typing.final
+class UnreadLog(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTAINER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    container: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        container: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnreadLog: _TypeAlias = UnreadLog  # noqa: Y015
 
 @_typing.final
 class DiscoverySnapshot(_message.Message):
