@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
 
-from agent import allowed
+from agent import allowed, named_targets
+from agent.named_targets import LAST_PORT, Dependency, Named, TlsEndpoint
 from agent.toml_reader import ConfigError, Table, read
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = Path("/etc/fleetmedic/agent.toml")
 DEFAULT_PORT = 7443
-LAST_PORT = 65535
 LONGEST_PAUSE = 24 * 3600
 HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 
@@ -60,41 +59,6 @@ class RedisLogin:
     password_file: Path | None
     origin: str
     tls: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A DNS name, a page or a URL that is to be looked at."""
-
-    service: str
-    value: str
-    origin: str
-
-
-@dataclass(frozen=True, slots=True)
-class TlsEndpoint:
-    """Where TLS is served, whose authorities it is held against, and the files it is meant to serve."""
-
-    service: str
-    host: str
-    port: int
-    server_name: str
-    ca: Path | None
-    certificate: Path | None
-    key: Path | None
-    origin: str
-
-
-@dataclass(frozen=True, slots=True)
-class Dependency:
-    """What a service here needs elsewhere: HOST:PORT in `address`, or a URL; `status` 0 for any success."""
-
-    service: str
-    address: str
-    url: str
-    status: int
-    ca: Path | None
-    origin: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +166,11 @@ def _config(top: Table, rules: "tuple[Rule, ...] | None", state: Path, run: Path
         redis=tuple(_redis(table, logs_in=rules is not None) for table in top.tables("redis")),
         docker_socket=docker.text_of("socket"),
         docker_expected=docker.texts("expected"),
-        http=tuple(_named(table, "url") for table in top.tables("http")),
-        tls_endpoints=tuple(map(_tls_endpoint, top.tables("tls_endpoint"))),
-        dns=tuple(_named(table, "name") for table in top.tables("dns")),
-        pages=tuple(_named(table, "url") for table in top.tables("page")),
-        dependencies=tuple(map(_dependency, top.tables("dependency"))),
+        http=tuple(named_targets.named(table, "url") for table in top.tables("http")),
+        tls_endpoints=tuple(map(named_targets.tls_endpoint, top.tables("tls_endpoint"))),
+        dns=tuple(named_targets.named(table, "name") for table in top.tables("dns")),
+        pages=tuple(named_targets.named(table, "url") for table in top.tables("page")),
+        dependencies=tuple(map(named_targets.dependency, top.tables("dependency"))),
         mounts=top.texts("mounts"),
         probe_allow=_allow(top),
         limits={} if rules is None else _limits(top.table("limits"), rules),
@@ -267,7 +231,7 @@ def _postgres(table: Table, *, logs_in: bool) -> PostgresLogin:
         user=table.text_of("user", "fleetmedic"),
         dbname=table.text_of("dbname", "postgres"),
         password_file=_file(table, "password_file", check=logs_in),
-        origin=_origin(table),
+        origin=named_targets.origin(table),
     )
     table.end()
     if bool(made.host) == bool(made.socket):
@@ -283,7 +247,7 @@ def _redis(table: Table, *, logs_in: bool) -> RedisLogin:
         socket=table.text_of("socket"),
         user=table.text_of("user"),
         password_file=_file(table, "password_file", check=logs_in),
-        origin=_origin(table),
+        origin=named_targets.origin(table),
         tls=table.flag("tls", default=False),
     )
     table.end()
@@ -337,94 +301,6 @@ def _readable(path: Path | None) -> str:
         return secret(path)
     except OSError:
         return ""
-
-
-def _tls_endpoint(table: Table) -> TlsEndpoint:
-    host, port = _address(table)
-    made = TlsEndpoint(
-        service=table.text_of("service", "tls"),
-        host=host,
-        port=port,
-        server_name=table.text_of("server_name", host),
-        ca=_path(table, "ca"),
-        certificate=_path(table, "certificate"),
-        key=_path(table, "key"),
-        origin=_origin(table),
-    )
-    table.end()
-    if made.key and not made.certificate:
-        raise table.refuse("key", "goes with certificate: the one it must fit")
-    return made
-
-
-def _dependency(table: Table) -> Dependency:
-    url = table.text_of("url")
-    address = table.text_of("address")
-    made = Dependency(
-        service=table.text_of("service", "dependency"),
-        address=address,
-        url=url,
-        status=table.integer("status", 0, 100, 599) if "status" in table.values else 0,
-        ca=_path(table, "ca"),
-        origin=_origin(table),
-    )
-    table.end()
-    if bool(url) == bool(address):
-        raise table.refuse("address", "give either address (HOST:PORT) or url")
-    if url and not _is_url(url):
-        raise table.refuse("url", "must begin with http:// or https:// and name a host")
-    if address:
-        _split(table, address)
-    if address and (made.status or made.ca):
-        raise table.refuse("status" if made.status else "ca", "goes with url alone")
-    return made
-
-
-def _path(table: Table, key: str) -> Path | None:
-    value = table.text_of(key)
-    return Path(value) if value else None
-
-
-def _origin(table: Table) -> str:
-    return f"{table.file.name}:{table.line('')}"
-
-
-def _address(table: Table) -> tuple[str, int]:
-    value = table.text_of("address")
-    if not value:
-        raise table.refuse("address", "is missing")
-    return _split(table, value)
-
-
-def _split(table: Table, value: str) -> tuple[str, int]:
-    if not _is_address(value):
-        raise table.refuse("address", f"{value!r} must be HOST:PORT")
-    host, _, port = value.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-def _named(table: Table, key: str) -> Named:
-    value = table.text_of(key)
-    made = Named(table.text_of("service", table.path[0]), value, _origin(table))
-    table.end()
-    if not value:
-        raise table.refuse(key, "is missing")
-    if key == "url" and not _is_url(value):
-        raise table.refuse(key, f"{value!r} must begin with http:// or https:// and name a host")
-    return made
-
-
-def _is_url(value: str) -> bool:
-    try:
-        parts = urlsplit(value)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def _is_address(value: str) -> bool:
-    found = re.fullmatch(r".+:([0-9]{1,5})", value)
-    return found is not None and 0 < int(found[1]) <= LAST_PORT
 
 
 def _allow(top: Table) -> tuple[str, ...]:

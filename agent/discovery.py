@@ -7,9 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from agent import budgets, mounts, procfs, python_servers, redact
-from agent.config import Config, Dependency, PostgresLogin, RedisLogin, TlsEndpoint
+from agent.config import Config, PostgresLogin, RedisLogin
 from agent.engine import Engine, EngineError
 from agent.jobs import Crew, Work
+from agent.named_targets import Dependency, TlsEndpoint
 from agent.procfs import Listener, Process
 from agent.python_servers import Server
 from agent.recorder import Recorder

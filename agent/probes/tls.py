@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from agent import budgets, dialling
-from agent.config import Config, TlsEndpoint
+from agent.config import Config
+from agent.named_targets import TlsEndpoint
 from fleetmedic.v1.snapshot_pb2 import Certificate, Snapshot, Target, TlsSnapshot
 
 

@@ -76,18 +76,30 @@ def test_every_call_is_a_get_of_a_path_that_a_hostile_id_cannot_leave(tmp_path: 
         assert engine.version() == engine.info() == {}
         assert engine.containers() == []
         engine.inspect("../../containers/x/kill?a=b\r\nPOST /y")
+        engine.log("x/../y", 1700000000, 10, 100)
     assert served.asked == [
         "GET /_ping HTTP/1.1",
         "GET /version HTTP/1.1",
         "GET /info HTTP/1.1",
         "GET /containers/json?all=1 HTTP/1.1",
         "GET /containers/..%2F..%2Fcontainers%2Fx%2Fkill%3Fa%3Db%0D%0APOST%20%2Fy/json HTTP/1.1",
+        "GET /containers/x%2F..%2Fy/logs?stdout=1&stderr=1&since=1700000000&tail=10 HTTP/1.1",
     ]
 
 
 def test_the_client_has_no_way_to_send_anything_else() -> None:
     public = [name for name in vars(Engine) if not name.startswith("_")]
-    assert sorted(public) == ["containers", "get", "info", "inspect", "ping", "socket_path", "timeout", "version"]
+    assert sorted(public) == [
+        "containers",
+        "get",
+        "info",
+        "inspect",
+        "log",
+        "ping",
+        "socket_path",
+        "timeout",
+        "version",
+    ]
 
 
 @pytest.mark.parametrize(
