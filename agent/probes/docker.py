@@ -173,7 +173,7 @@ def _read_use(made: DockerSnapshot) -> None:
     mounted = cgroups.hierarchies(mounts.MOUNTINFO.read_text())
     host_network = procfs.namespace("self", "net")
     for item in running.values():
-        seen = cgroups.use(item.pid, mounted)
+        seen = cgroups.use(item.pid, item.id, mounted)
         if seen is None:
             continue
         item.use.cpu_seconds, item.use.memory_bytes = seen.cpu_seconds, seen.memory_bytes
