@@ -9,6 +9,7 @@ import http.client
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +20,21 @@ from tests.lab import child, requirements
 from tests.lab.postgres import Postgres
 from tests.lab.waiting import until
 
+# Fills up what others leave of the processors: more while more than wanted is idle, less while less is.
 BURN = """
 import sys, time
-share, span = float(sys.argv[1]), 0.1
+wanted, span, own, before = float(sys.argv[1]), 0.1, 0.5, (0, 0)
 while True:
-    end = time.monotonic() + share * span
+    end = time.monotonic() + own * span
     while time.monotonic() < end:
         pass
-    time.sleep((1 - share) * span)
+    time.sleep((1 - own) * span)
+    with open("/proc/stat") as file:
+        ticks = [int(word) for word in file.readline().split()[1:9]]
+    now = sum(ticks), ticks[3] + ticks[4]
+    if now[0] - before[0] >= 50:
+        busy = 1 - (now[1] - before[1]) / (now[0] - before[0])
+        own, before = min(0.95, max(0.05, own + (wanted - busy) / 2)), now
 """
 PATIENCE = 30.0
 
@@ -39,15 +47,17 @@ class Count:
 
 
 @contextlib.contextmanager
-def repeated(work: Callable[[], None]) -> Iterator[Count]:
-    """Do it over and over on a thread of its own; what it raises is raised when the block ends."""
+def repeated(work: Callable[[], None], *, share: float = 1.0) -> Iterator[Count]:
+    """Do it over and over on a thread of its own, for a share of the time; what it raises is raised in the end."""
     count, enough, failed = Count(), threading.Event(), []
 
     def run() -> None:
         try:
             while not enough.is_set():
+                began = time.monotonic()
                 work()
                 count.done += 1
+                enough.wait((time.monotonic() - began) * (1 - share) / share)
         except BaseException as error:  # noqa: BLE001 told where the block ends
             failed.append(error)
 
@@ -76,7 +86,7 @@ def backups(server: Postgres, database: str, programs: Path) -> Iterator[Count]:
             env={"PATH": requirements.SEARCH, "LC_ALL": "C"},
         )
 
-    with repeated(dump) as count:
+    with repeated(dump, share=0.3) as count:
         yield count
 
 
@@ -88,13 +98,13 @@ def maintenance(server: Postgres, database: str) -> Iterator[Count]:
         def vacuum() -> None:
             session.execute("VACUUM (FREEZE, ANALYZE)")
 
-        with repeated(vacuum) as count:
+        with repeated(vacuum, share=0.3) as count:
             yield count
 
 
 @contextlib.contextmanager
 def processors(folder: Path, *, count: int, share: float) -> Iterator[None]:
-    """Keep `count` processors busy for `share` of the time."""
+    """Keep all `count` processors busy for `share` of the time, with what everything else does counted in."""
     with contextlib.ExitStack() as running:
         for number in range(count):
             burner = child.run(
@@ -143,5 +153,5 @@ def stray_requests(host: str, port: int) -> Iterator[Count]:
             answer.read()
             assert answer.status == 404
 
-        with repeated(ask) as count:
+        with repeated(ask, share=0.2) as count:
             yield count
