@@ -38,14 +38,20 @@ def hierarchies(mountinfo: str) -> Mapping[str, Path]:
     return found
 
 
-def use(pid: int, mounted: Mapping[str, Path] | None = None) -> Use | None:
-    """What the group of a process uses; None where it may not be read, or has gone."""
+def use(pid: int, container: str, mounted: Mapping[str, Path] | None = None) -> Use | None:
+    """What the group of a container's process uses; None where it may not be read, has gone, or is not yet its own.
+
+    A process that is just being started is still in its engine's group, which has counted since the host booted.
+    """
     mounted = hierarchies(MOUNTINFO.read_text()) if mounted is None else mounted
     try:
         groups = _groups((procfs.PROC / str(pid) / "cgroup").read_text())
-        if "memory" in mounted and "memory" in groups:
-            return version_1(*(mounted[name] / groups[name].lstrip("/") for name in CONTROLLERS))
-        return version_2(mounted[""] / groups[""].lstrip("/"))
+        first = "memory" in mounted and "memory" in groups
+        read = CONTROLLERS if first else ("",)
+        if not all(container in groups[name] for name in read):
+            return None
+        folders = [mounted[name] / groups[name].lstrip("/") for name in read]
+        return version_1(*folders) if first else version_2(*folders)
     except (OSError, KeyError, ValueError):
         return None
 

@@ -1,7 +1,7 @@
 """The Docker engine's socket, read only: this client can send GET and nothing else.
 
 The SDK costs 47 ms of CPU and 11 MB in every job that imports it, and can do everything to the host; the checks need
-five GETs (docs/decisions/0006-docker-get-only.md). Actions, which need more, use the SDK.
+seven GETs (docs/decisions/0006-docker-get-only.md). Actions, which need more, use the SDK.
 """
 
 import http.client

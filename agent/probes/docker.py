@@ -27,6 +27,11 @@ DEFAULT_PERIOD = 100_000
 ODD = frozenset({"Z", "D"})
 # Seconds that a process must stay so to be odd.
 ODD_FOR = 0.3
+# How a container ends that is told to stop, heeding it or not; `docker restart` does so too, and starts it again.
+STOPPED = frozenset({0, 130, 143, 137})
+# Seconds that the engine may take for it, and between two looks.
+SETTLED = 2.0
+LOOK_AGAIN = 0.2
 # Instead of a restart policy, where the engine did not tell.
 UNKNOWN = "unknown"
 
@@ -40,6 +45,7 @@ def collect(target: Target, config: Config) -> Snapshot:
         made.ping.FromNanoseconds(int((time.monotonic() - began) * 1e9))
         _about(engine, made)
         read_containers(engine, made)
+        settle(engine, made, began + SETTLED, time.time())
         _read_use(made)
     except PermissionError as error:
         raise NeedsRight(f"needs root, or the docker group, for {target.socket}") from error
@@ -77,6 +83,28 @@ def read_containers(engine: Engine, made: DockerSnapshot) -> None:
                 made.containers.append(_uninspected(row, error))
             continue
         made.containers.append(_container(seen))
+
+
+def settle(engine: Engine, made: DockerSnapshot, deadline: float, now: float) -> None:
+    """Looks at containers that were stopped a moment ago until they run again, or until `deadline` (monotonic)."""
+    while stopped := [item for item in made.containers if _just_stopped(item, made.expected, now)]:
+        if time.monotonic() > deadline:
+            return
+        time.sleep(LOOK_AGAIN)
+        for item in stopped:
+            try:
+                item.CopyFrom(_container(engine.inspect(item.id)))
+            except EngineError as error:
+                if error.status != http.client.NOT_FOUND:
+                    return
+                made.containers.remove(item)
+
+
+def _just_stopped(container: Container, expected: Collection[str], now: float) -> bool:
+    named = container.name in expected or container.compose_service in expected
+    stays = named or container.restart_policy not in ("", "no", UNKNOWN)
+    stopped = container.state == "exited" and container.exit_code in STOPPED and not container.oom_killed
+    return stays and stopped and now - container.finished_time.seconds < SETTLED
 
 
 def _rank(row: Mapping[str, Any], expected: Collection[str]) -> tuple[bool, bool, int, bool]:
@@ -173,7 +201,7 @@ def _read_use(made: DockerSnapshot) -> None:
     mounted = cgroups.hierarchies(mounts.MOUNTINFO.read_text())
     host_network = procfs.namespace("self", "net")
     for item in running.values():
-        seen = cgroups.use(item.pid, mounted)
+        seen = cgroups.use(item.pid, item.id, mounted)
         if seen is None:
             continue
         item.use.cpu_seconds, item.use.memory_bytes = seen.cpu_seconds, seen.memory_bytes

@@ -40,6 +40,9 @@ KEYSPACE: Mapping[str, str] = {"keys": "keys", "expires": "expires", "average_tt
 LATEST = 2**40
 # Of what is no Redis protocol at all.
 GARBLED = "no-redis"
+# Seconds after which a PONG is late enough to ask again, and how often: our own waiting for a processor is not Redis's.
+LATE = 0.05
+ASKED_AGAIN = 2
 # The number of this message in a TLS handshake.
 CERTIFICATE_REQUEST = 13
 MESSAGES = (
@@ -140,13 +143,22 @@ def _log_in(connection: Connection, login: RedisLogin | None) -> None:
 def _ping(connection: Connection, made: RedisSnapshot, began: float) -> None:
     """With MISCONF even PING is refused, and INFO is not."""
     try:
-        if connection.ask("PING") != "PONG":
-            raise Garbled("another answer to PING than PONG")
-        made.ping.FromNanoseconds(int((time.monotonic() - began) * 1e9))
+        took = _pong(connection, began)
+        for _ in range(ASKED_AGAIN):
+            if took > LATE:
+                took = min(took, _pong(connection, time.monotonic()))
+        made.ping.FromNanoseconds(int(took * 1e9))
     except Refused as error:
         _refusal(made, error)
         if made.error_class != "MISCONF":
             raise
+
+
+def _pong(connection: Connection, began: float) -> float:
+    """Seconds from `began` (monotonic) to the answer."""
+    if connection.ask("PING") != "PONG":
+        raise Garbled("another answer to PING than PONG")
+    return time.monotonic() - began
 
 
 def _refusal(made: RedisSnapshot, error: Exception) -> None:

@@ -1,5 +1,6 @@
 """Control groups of both versions as the kernel writes them, and the kernel's own log."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,11 @@ def test_version_1_is_read_without_what_the_kernel_can_drop(tmp_path: Path) -> N
     for name, text in files.items():
         (tmp_path / name).write_text(text + "\n")
     assert cgroups.version_1(tmp_path, tmp_path) == cgroups.Use(1.5, 0, 0, 9)
+
+
+def test_a_process_that_is_not_yet_in_its_containers_group_is_not_counted_by_another() -> None:
+    assert cgroups.use(os.getpid(), "") is not None
+    assert cgroups.use(os.getpid(), IDENTITY) is None
 
 
 def test_a_killing_is_read_from_a_record_of_the_kernels_log() -> None:

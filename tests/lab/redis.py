@@ -69,11 +69,14 @@ def embedded_binary() -> Path:
 
 @contextlib.contextmanager
 def run(directory: Path, *, port: int, settings: Mapping[str, str] = {}, binary: Path | None = None) -> Iterator[Redis]:
-    """Run a server with its files in `directory`; `settings` are redis.conf lines, name to the rest of the line."""
+    """Run a server with its files in `directory`.
+
+    `settings` are redis.conf lines, name to the rest of the line; one that is "" is left out.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     given = {**SETTINGS, **settings, "port": str(port), "dir": str(directory)}
     configuration = directory / "redis.conf"
-    configuration.write_text("".join(f"{name} {value}\n" for name, value in given.items()))
+    configuration.write_text("".join(f"{name} {value}\n" for name, value in given.items() if value))
     host = given["bind"].split()[0]
     with child.run(
         [binary or debian_binary(), configuration],

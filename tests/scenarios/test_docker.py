@@ -112,6 +112,13 @@ def test_a_container_that_restarts_over_and_over_is_named_from_the_samples(
     assert "last exit 1" in loop["summary"]
 
 
+@pytest.mark.covers("chk:discovery")
+def test_an_engine_by_two_paths_is_looked_at_once(site: Fleet, engine: Engine) -> None:
+    assert str(engine.socket) == "/run/docker.sock", "dockerd's own word; containers are sought at /var/run"
+    (daemon,) = site.findings("--include", "DOCKER-DAEMON")
+    assert daemon["status"] == "ok"
+
+
 @pytest.mark.covers("chk:DOCKER-DAEMON")
 def test_an_engine_that_hangs_is_named_and_its_containers_are_not_guessed_at(
     site: Fleet, engine: Engine, evidence: Evidence

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from tests.coverage import Evidence
-from tests.lab import agents, child, postgres
+from tests.lab import agents, child, locks, postgres
 from tests.lab.agents import Agent, Desk, Fleet
 from tests.lab.postgres import Postgres
 from tests.lab.waiting import until
@@ -29,20 +28,11 @@ def held(server: Postgres, count: int, role: str = "postgres", application: str 
         yield
 
 
-def prepared(server: Postgres) -> Postgres:
-    with contextlib.closing(server.connect(autocommit=True)) as session:
-        session.execute("CREATE ROLE app LOGIN")
-        session.execute("CREATE TABLE stock (id int PRIMARY KEY, count int)")
-        session.execute("GRANT ALL ON stock TO app")
-        session.execute("INSERT INTO stock VALUES (1, 1), (2, 2)")
-    return server
-
-
 @pytest.fixture
 def server(folder: Path) -> Iterator[Postgres]:
     """Run a PostgreSQL of the test's own, which the session's agent finds by itself."""
     with postgres.run(folder, port=5440, settings=FULL) as started:
-        yield prepared(started)
+        yield locks.prepared(started)
 
 
 def at(server: Postgres) -> dict[str, str]:
@@ -172,7 +162,7 @@ def test_the_session_that_blocks_the_others_is_named_and_not_those_that_wait(
 ) -> None:
     evidence.well("PG-LOCK-ROOT", site.findings("--include", "PG-LOCK-ROOT"), **at(server))
 
-    with row_lock_chain(server, victims=5) as root:
+    with locks.row_lock_chain(server, victims=5) as root:
         found = site.findings("--include", "PG-LOCK-ROOT")
         bad = [item for item in found if item["status"] in ("warn", "crit")]
 
@@ -185,32 +175,6 @@ def test_the_session_that_blocks_the_others_is_named_and_not_those_that_wait(
     parts = [row[1] for row in blocking["table"]["rows"]]
     assert parts == ["root", *["victim"] * 5]
     evidence.well("PG-LOCK-ROOT", site.findings("--include", "PG-LOCK-ROOT"), **at(server))
-
-
-@contextlib.contextmanager
-def row_lock_chain(server: Postgres, victims: int) -> Iterator[int]:
-    """A session holds a row, idle in its transaction; others wait to write it. Gives the holder's pid."""
-    with contextlib.closing(server.connect("app", application_name="leaky")) as holder:
-        holder.execute("UPDATE stock SET count = count WHERE id = 1")
-        waiting = [server.connect("app", application_name=f"victim{number}") for number in range(victims)]
-        threads = [threading.Thread(target=_wait_for_row, args=(session,), daemon=True) for session in waiting]
-        for thread in threads:
-            thread.start()
-        with contextlib.closing(server.connect(autocommit=True)) as watcher:
-            query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-            until("all victims wait", lambda: watcher.execute(query).fetchone() == (victims,))
-        try:
-            yield holder.info.backend_pid
-        finally:
-            holder.rollback()
-            for thread, session in zip(threads, waiting, strict=True):
-                thread.join(10)
-                session.close()
-
-
-def _wait_for_row(session: psycopg.Connection) -> None:
-    session.execute("UPDATE stock SET count = count WHERE id = 1")
-    session.rollback()
 
 
 @pytest.mark.covers("chk:PG-UP")
@@ -277,7 +241,7 @@ def test_a_role_that_does_not_see_others_sessions_counts_none_and_says_what_it_n
     desk: Desk, folder: Path, role: str
 ) -> None:
     with postgres.run(folder, port=5443, settings=FULL) as server:
-        with contextlib.closing(prepared(server).connect(autocommit=True)) as session:
+        with contextlib.closing(locks.prepared(server).connect(autocommit=True)) as session:
             session.execute(role.encode())
         config = f'\n[[postgres]]\nsocket = "{server.sockets}"\nport = 5443\nuser = "weak"\n'
         with held(server, 3, role="app"), agents.run(desk, "weak01", port=7453, config=config) as agent:

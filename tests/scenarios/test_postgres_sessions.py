@@ -11,11 +11,11 @@ import psycopg
 import pytest
 
 from tests.coverage import Evidence
-from tests.lab import agents, fixtures, postgres
+from tests.lab import agents, fixtures, locks, postgres
 from tests.lab.agents import Desk, Fleet
 from tests.lab.postgres import Postgres
 from tests.lab.waiting import until
-from tests.scenarios.test_postgres import FULL, at, held, prepared
+from tests.scenarios.test_postgres import FULL, at, held
 
 MEGABYTE = 2**20
 
@@ -24,7 +24,7 @@ MEGABYTE = 2**20
 def server(folder: Path) -> Iterator[Postgres]:
     """Run a PostgreSQL of the test's own, which the session's agent finds by itself."""
     with postgres.run(folder, port=5444, settings=FULL) as started:
-        yield prepared(started)
+        yield locks.prepared(started)
 
 
 @contextlib.contextmanager

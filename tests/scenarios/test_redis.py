@@ -1,5 +1,6 @@
 """Faults made in a real Redis, found by a real agent over mutual TLS."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from agent.config import Config, RedisLogin
 from agent.probes import redis as probe
 from fleetmedic.v1.snapshot_pb2 import Target
 from tests.coverage import Evidence
-from tests.lab import child, redis
+from tests.lab import child, proxy, redis
 from tests.lab.agents import Fleet
 from tests.lab.authority import Authority
 from tests.lab.redis import Redis
@@ -219,3 +220,16 @@ def test_a_cache_that_finds_nothing_to_evict_and_refuses_writes_is_named(
 
     assert full["status"] == "crit"
     assert "volatile-lru finds nothing to evict" in full["summary"]
+
+
+@pytest.mark.covers("chk:REDIS-UP")
+def test_a_redis_is_slow_where_every_ping_is_and_not_where_one_was(server: Redis, folder: Path) -> None:
+    config = Config(None, "h", folder, folder)
+    with proxy.run(server.host, server.port) as between, contextlib.closing(server.client()) as client:
+        client.client_pause(200, all=True)
+        once = probe.collect(Target(probe="redis", host=server.host, port=server.port), config).redis
+        between.set("delay", seconds=0.1)
+        always = probe.collect(Target(probe="redis", host="127.0.0.1", port=between.port), config).redis
+
+    assert 0 < once.ping.ToMicroseconds() < 100_000
+    assert always.ping.ToMilliseconds() >= 200

@@ -1,8 +1,9 @@
-"""Which containers are inspected where there are many, and what the list tells of the others."""
+"""Which containers are inspected where there are many, what the list tells of the others, and which are seen twice."""
 
+import time
 from pathlib import Path
 
-from agent.engine import Engine
+from agent.engine import Engine, EngineError
 from agent.probes import docker
 from fleetmedic.v1.snapshot_pb2 import DockerSnapshot
 
@@ -67,3 +68,51 @@ def test_a_row_without_names_or_labels_is_no_reason_to_fail() -> None:
     bare: dict[str, object] = {"Id": "x", "Names": None, "Labels": None, "Status": "Exited (1) 9 years ago"}
     (listed,) = looked(*CROWD, bare).listed
     assert (listed.id, listed.name, listed.exit_code) == ("x", "", 1)
+
+
+NOW = 1_700_000_000.0
+JUST_NOW = "2023-11-14T22:13:20.9Z"
+LONG_AGO = "2023-11-14T22:13:10Z"
+
+
+def ended(code: int, finished: str = JUST_NOW, policy: str = "always") -> dict[str, object]:
+    state = {"Status": "exited", "ExitCode": code, "FinishedAt": finished}
+    return {"Id": "x", "Name": "/web", "State": state, "HostConfig": {"RestartPolicy": {"Name": policy}}}
+
+
+RUNS: dict[str, object] = {"Id": "x", "Name": "/web", "State": {"Status": "running"}}
+
+
+def settled(*looks: dict[str, object], seconds: float = 5.0) -> tuple[list[str], int]:
+    """The states that remain, and how often it was looked; each look sees the next of `looks`, then the last one."""
+    made, seen = DockerSnapshot(), []
+
+    def inspect(path: str) -> object:
+        seen.append(path)
+        if path.startswith("/containers/json"):
+            return [{"Id": "x", "Names": ["/web"]}]
+        look = looks[min(len(seen) - 2, len(looks) - 1)]
+        if not look:
+            raise EngineError("no such container", 404)
+        return look
+
+    engine = type("Answering", (Engine,), {"__slots__": (), "get": lambda _, path: inspect(path)})("/nowhere", 1.0)
+    docker.read_containers(engine, made)
+    docker.settle(engine, made, time.monotonic() + seconds, NOW)
+    return [item.state for item in made.containers], len(seen) - 1
+
+
+def test_a_container_that_is_being_restarted_is_not_taken_for_one_that_has_ended() -> None:
+    assert settled(ended(143), ended(143), RUNS) == (["running"], 3)
+    assert settled(ended(0), {}) == ([], 2), "one that is removed meanwhile is no finding either"
+
+
+def test_a_container_that_stays_stopped_is_told_so_in_time() -> None:
+    states, looks = settled(ended(137), seconds=0.5)
+    assert states == ["exited"]
+    assert looks > 2
+
+
+def test_what_is_no_restart_is_not_waited_for() -> None:
+    for look in (ended(1), ended(143, LONG_AGO), ended(0, policy="no"), RUNS):
+        assert settled(look)[1] == 1

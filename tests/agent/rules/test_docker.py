@@ -176,3 +176,12 @@ def test_an_engine_that_answers_says_how_many_containers_run() -> None:
     found = one("DOCKER-DAEMON", docker(container(), container("old", state="exited")))
     assert statuses([found]) == ["ok"]
     assert "1 of 2 containers running" in found.summary
+
+
+@pytest.mark.covers("chk:DOCKER-UNHEALTHY")
+@pytest.mark.parametrize(
+    ("health", "failures", "expected"),
+    [("healthy", 0, "ok"), ("healthy", 1, "info"), ("healthy", 2, "warn"), ("unhealthy", 1, "crit")],
+)
+def test_one_failed_health_check_is_no_alarm_and_two_are(health: str, failures: int, expected: str) -> None:
+    assert status("DOCKER-UNHEALTHY", docker(container(health=health, failing_streak=failures))) == expected
