@@ -3,10 +3,10 @@
 import re
 from datetime import UTC, datetime
 
-SPAN = re.compile(r"(\d{1,7}(?:\.\d{1,3})?)(s|m|h|d)")
+SPAN = re.compile(r"(\d{1,7}(?:\.\d{1,3})?)(s|m|h|d)", re.ASCII)
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 # A day alone would be its midnight, which nobody means.
-MOMENT = re.compile(r"\d{4}-?\d{2}-?\d{2}[T ]\d{2}:?\d{2}(?::?\d{2})?(?:Z|[+-]\d{2}:?\d{2})?")
+MOMENT = re.compile(r"\d{4}-?\d{2}-?\d{2}[T ]\d{2}:?\d{2}(?::?\d{2})?(?:Z|[+-]\d{2}:?\d{2})?", re.ASCII)
 
 
 def span(text: str) -> float:

@@ -82,9 +82,9 @@ def _grouped(items: Iterable[FindingChange], *, folded: bool) -> list[_Alike]:
     groups: dict[tuple[object, ...], list[FindingChange]] = {}
     for item in items:
         subject = item.finding.subject
-        key: tuple[object, ...] = (item.change, item.finding.id, item.was, item.now, subject.service, subject.kind)
+        key: tuple[object, ...] = (item.change, item.finding.id, item.was, subject.service, subject.kind)
         if item.change != Change.GONE:
-            key = (*key, item.finding.summary)
+            key = (*key, item.now, item.finding.summary)
         if not folded:
             key = (*key, subject.name, item.host)
         groups.setdefault(key, []).append(item)
@@ -140,7 +140,8 @@ def transitions(paper: Paper, changes: Changes, at: float) -> None:
     for item in changes.findings:
         finding = item.finding
         gone = item.change == Change.GONE
-        sign, colour = (f"{paper.sign('ok')} OK", "ok") if gone else _state(paper, finding)
+        better = f"{paper.sign('ok')} {'GONE' if item.now is None else 'OK'}"
+        sign, colour = (better, "ok") if gone else _state(paper, finding)
         step = f"{word(item.was)} -> {word(item.now)}"
         said = "" if gone else f": {line(finding.summary[:LONGEST])}"
         on = about(finding, (finding.subject.name,))

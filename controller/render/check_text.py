@@ -257,7 +257,7 @@ def resting(paper: Paper, view: View) -> None:
     for snooze in (*view.rest.ended, *view.rest.ending):
         text = f"snooze {snooze.id} of {line(snooze.finding)} {said_end(snooze, view.now)}: {line(snooze.reason)}"
         hosts = _hosts(paper, snooze.hosts)
-        lines(paper, f"{paper.sign('warn')} SNOOZE", "dim", hosts, f"{text}, by {line(snooze.actor)}")
+        lines(paper, f"{paper.sign('warn')} SNOOZE", "dim", hosts, f"{text} (snoozed by {line(snooze.actor)})")
 
 
 def until(snooze: Snooze, now: float) -> str:

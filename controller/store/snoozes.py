@@ -137,7 +137,9 @@ def end(base: sqlite3.Connection, ended: Iterable[Snooze], actor: str, now: floa
 def since_last_run(base: sqlite3.Connection) -> tuple[Snooze, ...]:
     """Those that end after the newest run began: what holds, and what ended since."""
     return _read(
-        base, "SELECT * FROM snoozes WHERE until > (SELECT coalesce(max(started_at), 0) FROM runs) ORDER BY until DESC"
+        base,
+        "SELECT * FROM snoozes WHERE until > (SELECT coalesce(max(started_at), 0) FROM runs)"
+        " AND coalesce(ended_at, until) > (SELECT coalesce(max(started_at), 0) FROM runs) ORDER BY until DESC",
     )
 
 
