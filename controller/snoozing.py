@@ -35,9 +35,18 @@ class Rest:
 NONE = Rest()
 
 
-def split(report: HostReport, snoozes: Sequence[Snooze], now: float) -> tuple[HostReport, tuple[Resting, ...]]:
+def by_host(snoozes: Iterable[Snooze], now: float) -> Mapping[str, Sequence[Snooze]]:
+    """Those that hold, for each host they are about."""
+    made: dict[str, list[Snooze]] = {}
+    for item in snoozes:
+        for host in item.hosts if item.end > now else ():
+            made.setdefault(host, []).append(item)
+    return made
+
+
+def split(report: HostReport, held: Mapping[str, Sequence[Snooze]]) -> tuple[HostReport, tuple[Resting, ...]]:
     """The report without what rests, and what rests; the same report where nothing does."""
-    here = [item for item in snoozes if item.end > now and report.host in item.hosts]
+    here = held.get(report.host)
     if not here or report.cause or report.state not in (State.OK, State.FAILED):
         return report, ()
     resting, left = [], []
@@ -62,7 +71,8 @@ def apply(run: Run, snoozes: Sequence[Snooze], now: float) -> tuple[Run, Rest]:
         return run, NONE
     asked = {report.host for report in run.reports}
     ours = [item for item in snoozes if asked.intersection(item.hosts)]
-    parts = [split(report, ours, now) for report in run.reports]
+    held = by_host(ours, now)
+    parts = [split(report, held) for report in run.reports]
     resting = tuple(item for _, aside in parts for item in aside)
     quiet = frozenset(report.host for report, aside in parts if aside and report.state == State.OK and not report.warns)
     rest = Rest(

@@ -77,9 +77,11 @@ class Checking:
         return Looked(whole, replace(run, id=whole.id, exit_code=code), rest, trouble)
 
     def _watcher(self, snoozes: tuple[Snooze, ...], *, stream: bool) -> Callable[[HostReport], None]:
+        held = snoozing.by_host(snoozes, time.time())
+
         def seen(report: HostReport) -> None:
             if stream:
-                self._showing.answered(*snoozing.split(report, snoozes, time.time()))
+                self._showing.answered(*snoozing.split(report, held))
             self._showing.progress(self._asked.count)
 
         return seen

@@ -29,12 +29,12 @@ def watch(checking: Checking, showing: Showing, interval: float) -> int:
     """Ends with 130, or with the error that ended it; `interval` in seconds."""
     began = time.monotonic()
     first = checking.first()
-    if _interrupted(first):
-        return exit_codes.INTERRUPTED
     # A reader that went away is not swallowed as elsewhere: there is nobody left to watch for.
     showing.whole(first.run, first.rest)
     sys.stdout.flush()
     _complain(first)
+    if _interrupted(first):
+        return exit_codes.INTERRUPTED
     at = Round(1, first)
     try:
         while True:
