@@ -25,7 +25,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "describe": ("controller.cli.describe", "Which agents are there, their versions, clocks and checks."),
         "inventory": ("controller.cli.inventory", "What the inventory says: list, hosts, graph, host."),
-        "runs": ("controller.cli.runs", "What was found before: list, show."),
+        "runs": ("controller.cli.runs", "What was found before: list, show, diff."),
+        "snooze": ("controller.cli.snooze", "Findings that are to be quiet for a while: add, list, end."),
         "pki": ("controller.cli.pki", "Authorities and certificates: init, issue."),
         "config": ("controller.cli.config", "The settings as they stand, each with its origin."),
     }

@@ -101,7 +101,7 @@ def _kept(desk: Desk, kind: Kind, run: str, pattern: str | None) -> tuple[HostRe
     with contextlib.closing(database.connect(Path(desk.text("store")))) as base:
         found = runs.load(base, run)
         if found is None:
-            close = get_close_matches(run.upper(), runs.ids(base), n=1)
+            close = get_close_matches(run.upper(), runs.names(base), n=1)
             raise InventoryError(
                 f"no run {run!r}; " + (f"did you mean {close[0]}?" if close else "`fleetmedic runs list`")
             )

@@ -2,20 +2,26 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from controller import compare, services
 from controller.report import HostReport
+from controller.snoozing import Rest, Resting
 from controller.store.runs import Run
+from controller.store.snoozes import Snooze
 from fleetmedic.v1.finding_pb2 import Finding, Metric, Status
 
 SCHEMA = "fleetmedic-check/1"
 
 
-def host(report: HostReport) -> Mapping[str, object]:
-    """One host; made by hand, for the general converter costs ten times as much over a fleet."""
+def host(report: HostReport, resting: Sequence[Resting] = ()) -> Mapping[str, object]:
+    """One host; made by hand, for the general converter costs ten times as much over a fleet.
+
+    What is snoozed stands apart from its findings, where anything is.
+    """
     made: dict[str, object] = {
         "type": "host",
         "host": report.host,
@@ -26,6 +32,8 @@ def host(report: HostReport) -> Mapping[str, object]:
         "messages": report.messages,
         "findings": [_finding(item) for item in report.answer.findings],
     }
+    if resting:
+        made["snoozed"] = [{**_finding(item.finding), "snooze": item.snooze.id} for item in resting]
     agent = report.answer.agent
     if agent.name:
         made["agent"] = {"name": agent.name, "version": agent.version, "boot_id": agent.boot_id}
@@ -85,18 +93,19 @@ def status(value: "Status.ValueType") -> str:
         return "?"
 
 
-def summary(run: Run) -> Mapping[str, object]:
+def summary(run: Run, rest: Rest | None = None) -> Mapping[str, object]:
+    """The totals; with `rest` also what is snoozed, by whom, why and until when."""
     seen = services.scope(run.reports)
     states: dict[str, int] = {}
     for report in run.reports:
         states[report.state.value] = states.get(report.state.value, 0) + 1
-    return {
+    made: dict[str, object] = {
         "type": "summary",
         "schema": SCHEMA,
         "run": run.id,
         "hosts": len(run.reports),
         "states": states,
-        "checks": run.checks,
+        "checks": run.checks + (len(rest.resting) if rest else 0),
         "seconds": round(run.seconds, 3),
         "affected": {name: {"bad": bad, "hosts": there} for name, bad, there in seen.affected},
         "warned": list(seen.watched),
@@ -104,6 +113,11 @@ def summary(run: Run) -> Mapping[str, object]:
         "odd_ones_out": _odd(run),
         "exit_code": run.exit_code,
     }
+    if rest is not None:
+        made["snoozed"] = [_resting(item) for item in rest.resting]
+        made["snoozes_ending"] = [snooze(item) for item in rest.ending]
+        made["snoozes_ended"] = [snooze(item) for item in rest.ended]
+    return made
 
 
 def _odd(run: Run) -> list[Mapping[str, object]]:
@@ -117,9 +131,49 @@ def _odd(run: Run) -> list[Mapping[str, object]]:
     ]
 
 
-def document(run: Run) -> str:
-    whole = {**summary(run), "type": "check", "reports": [host(report) for report in run.reports]}
-    return json.dumps(whole, ensure_ascii=True, indent=2)
+def _resting(item: Resting) -> Mapping[str, object]:
+    subject = item.finding.subject
+    return {
+        "host": item.host,
+        "id": item.finding.id,
+        "status": status(item.finding.status),
+        "service": subject.service,
+        "kind": subject.kind,
+        "name": subject.name,
+        "snooze": item.snooze.id,
+        "reason": item.snooze.reason,
+        "by": item.snooze.actor,
+        "until": moment(item.snooze.end),
+    }
+
+
+def snooze(item: Snooze) -> Mapping[str, object]:
+    made = {
+        "snooze": item.id,
+        "id": item.finding,
+        "name": item.subject or None,
+        "hosts": list(item.hosts),
+        "reason": item.reason,
+        "by": item.actor,
+        "since": moment(item.begins_at),
+        "until": moment(item.until),
+    }
+    if item.ended_at is not None:
+        made |= {"ended": moment(item.ended_at), "ended_by": item.ended_by}
+    return made
+
+
+def moment(at: float) -> str:
+    """Of our own clock, in whole seconds."""
+    return datetime.fromtimestamp(int(at), UTC).isoformat().replace("+00:00", "Z")
+
+
+def document(run: Run, rest: Rest | None = None) -> str:
+    aside: dict[str, list[Resting]] = {}
+    for item in rest.resting if rest else ():
+        aside.setdefault(item.host, []).append(item)
+    reports = [host(report, aside.get(report.host, ())) for report in run.reports]
+    return json.dumps({**summary(run, rest), "type": "check", "reports": reports}, ensure_ascii=True, indent=2)
 
 
 def one_line(record: Mapping[str, object]) -> str:

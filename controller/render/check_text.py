@@ -10,7 +10,9 @@ from controller.render.escape import line
 from controller.render.host_ranges import fold
 from controller.render.paper import Paper
 from controller.report import HARMLESS, SILENT, HostReport, State
+from controller.snoozing import NONE, Rest, Resting
 from controller.store.runs import Run
+from controller.store.snoozes import Snooze
 from fleetmedic.v1.finding_pb2 import (
     STATUS_CRIT,
     STATUS_ERROR,
@@ -72,6 +74,7 @@ class View:
     folded: bool
     again: Again
     now: float
+    rest: Rest = NONE
 
 
 def head(paper: Paper, pattern: str, hosts: int, inventory: str, forks: int, deadline: float) -> None:
@@ -90,17 +93,18 @@ def body(paper: Paper, run: Run, view: View) -> None:
             _result(paper, item, view)
     # A host that says nothing is worse than one that warns.
     for cause, state, hosts in _silent(run.reports, folded=view.folded and paper.terminal):
-        _silent_line(paper, cause, state, hosts)
+        silent_line(paper, cause, state, hosts)
     for item in shown:
         if item.finding.status == STATUS_WARN or (view.everything and item.finding.status in QUIET - {STATUS_SKIPPED}):
             _result(paper, item, view)
     _clocks(paper, run.reports)
     _not_checked(paper, shown, everything=view.everything)
-    _well(paper, run.reports)
+    resting(paper, view)
+    _well(paper, run.reports, view.rest.quiet)
     if paper.terminal:
         paper.write()
     _services(paper, run.reports)
-    _totals(paper, run, view)
+    totals(paper, run, view)
 
 
 def _shown(reports: Iterable[HostReport], view: View, *, folded: bool) -> Iterator[Shown]:
@@ -132,18 +136,23 @@ def _result(paper: Paper, item: Shown, view: View) -> None:
     word = WORDS.get(finding.status, "")
     state = f"{paper.sign(word) if word else '?'} {(word or '?').upper()}"
     hosts = fold(item.hosts) if paper.terminal and view.folded else " ".join(item.hosts)
-    subject = finding.subject
-    names = [name for name in item.names if name not in ("", subject.service)]
-    on = " ".join([subject.service, _ids(names, view.everything)]) if names else subject.service
-    text = f"{line(finding.id)}  {line(on)}: {line(finding.summary[:LONGEST])}{_since(finding, view.now)}"
+    on = about(finding, item.names, everything=view.everything)
+    text = f"{line(finding.id)}  {on}: {line(finding.summary[:LONGEST])}{first_seen(finding, view.now)}"
     if len(item.hosts) > 1 and paper.terminal:
         text += f" (same on {len(item.hosts)} hosts)"
-    _lines(paper, state, word, hosts, text)
+    lines(paper, state, word, hosts, text)
     if finding.status not in QUIET:
-        _advice(paper, item, view.again)
+        advice(paper, item, view.again)
 
 
-def _lines(paper: Paper, state: str, word: str, hosts: str, text: str) -> None:
+def about(finding: Finding, names: Iterable[str], *, everything: bool = False) -> str:
+    """The service and the names a result is about, harmless."""
+    service = finding.subject.service
+    others = [name for name in names if name not in ("", service)]
+    return line(" ".join([service, _ids(others, everything)]) if others else service)
+
+
+def lines(paper: Paper, state: str, word: str, hosts: str, text: str) -> None:
     painted = paper.paint(state, word) + " " * max(1, STATE_WIDTH - len(state))
     if not paper.terminal:
         # One whole line for each result, so that a search for a host or an id finds it.
@@ -155,7 +164,7 @@ def _lines(paper: Paper, state: str, word: str, hosts: str, text: str) -> None:
         paper.hanging(" " * INDENT, text, INDENT, INDENT)
 
 
-def _advice(paper: Paper, item: Shown, again: Again) -> None:
+def advice(paper: Paper, item: Shown, again: Again) -> None:
     finding = item.finding
     if finding.next:
         hosts = ",".join(map(shlex.quote, item.hosts))
@@ -163,7 +172,7 @@ def _advice(paper: Paper, item: Shown, again: Again) -> None:
         paper.hanging(" " * INDENT + paper.paint("next: ", "dim"), step, INDENT + 6, INDENT + 6)
 
 
-def _since(finding: Finding, now: float) -> str:
+def first_seen(finding: Finding, now: float) -> str:
     if finding.status in QUIET or not finding.HasField("first_seen_time"):
         return ""
     # By hand: a hostile agent's date may be none, and the converters raise.
@@ -195,7 +204,7 @@ def _silent(reports: Iterable[HostReport], *, folded: bool) -> list[tuple[str, S
     return [(str(key[0]), State(str(key[1])), hosts) for key, hosts in groups.items()]
 
 
-def _silent_line(paper: Paper, cause: str, state: State, hosts: Sequence[str]) -> None:
+def silent_line(paper: Paper, cause: str, state: State, hosts: Sequence[str]) -> None:
     names = {
         State.UNREACHABLE: ("UNREACH", "unreach"),
         State.TIMEOUT: ("TIMEOUT", "unreach"),
@@ -203,7 +212,7 @@ def _silent_line(paper: Paper, cause: str, state: State, hosts: Sequence[str]) -
     }
     word, colour = names.get(state, ("ERROR", "error"))
     text = line(cause) + (f" (same on {len(hosts)} hosts)" if len(hosts) > 1 and paper.terminal else "")
-    _lines(paper, f"{paper.sign(colour)} {word}", colour, fold(hosts) if paper.terminal else " ".join(hosts), text)
+    lines(paper, f"{paper.sign(colour)} {word}", colour, fold(hosts) if paper.terminal else " ".join(hosts), text)
 
 
 def _clocks(paper: Paper, reports: Iterable[HostReport]) -> None:
@@ -211,7 +220,7 @@ def _clocks(paper: Paper, reports: Iterable[HostReport]) -> None:
         offset = report.clock_offset
         if offset is not None and abs(offset) > CLOCK_TOLERANCE:
             text = f"its clock is {offset:+.1f}s off ours: mind it when you read its logs"
-            _lines(paper, f"{paper.sign('warn')} CLOCK", "warn", report.host, text)
+            lines(paper, f"{paper.sign('warn')} CLOCK", "warn", report.host, text)
 
 
 def _not_checked(paper: Paper, shown: Iterable[Shown], *, everything: bool) -> None:
@@ -223,13 +232,44 @@ def _not_checked(paper: Paper, shown: Iterable[Shown], *, everything: bool) -> N
             ids.add(item.finding.id)
             hosts.update(item.hosts)
     for reason, (ids, hosts) in sorted(reasons.items()):
-        _lines(
+        lines(
             paper,
             f"{paper.sign('skipped')} SKIPPED",
             "dim",
             _hosts(paper, hosts),
             f"{line(reason)}: {line(_ids(ids, everything))}",
         )
+
+
+def resting(paper: Paper, view: View) -> None:
+    """What is snoozed: not among the bad, and never left unsaid; then the snoozes that end soon or ended."""
+    groups: dict[tuple[str, str], list[Resting]] = {}
+    for item in view.rest.resting:
+        subject = item.finding.subject
+        groups.setdefault((item.snooze.id, "" if paper.terminal else f"{item.host} {subject.name}"), []).append(item)
+    for same in groups.values():
+        finding, snooze = same[0].finding, same[0].snooze
+        on = about(finding, dict.fromkeys(item.finding.subject.name for item in same), everything=view.everything)
+        word = WORDS.get(max(item.finding.status for item in same), "")
+        why = f"{line(snooze.reason)}, by {line(snooze.actor)} {until(snooze, view.now)}   snooze {snooze.id}"
+        hosts = _hosts(paper, {item.host for item in same})
+        lines(paper, f"{paper.sign('skipped')} SNOOZED", "dim", hosts, f"{line(finding.id)}  {on} ({word}): {why}")
+    for snooze in (*view.rest.ended, *view.rest.ending):
+        text = f"snooze {snooze.id} of {line(snooze.finding)} {said_end(snooze, view.now)}: {line(snooze.reason)}"
+        hosts = _hosts(paper, snooze.hosts)
+        lines(paper, f"{paper.sign('warn')} SNOOZE", "dim", hosts, f"{text} (snoozed by {line(snooze.actor)})")
+
+
+def until(snooze: Snooze, now: float) -> str:
+    """Until when, by the clock and from now."""
+    clock = datetime.fromtimestamp(snooze.end, UTC)
+    day = "" if snooze.end - now < 86400 else f"{clock:%Y-%m-%d} "
+    return f"until {day}{clock:%H:%M}Z ({ago(snooze.end - now)} left)"
+
+
+def said_end(snooze: Snooze, now: float) -> str:
+    by = f" by {line(snooze.ended_by)}" if snooze.ended_at is not None else ""
+    return f"ended {ago(now - snooze.end)} ago{by}" if snooze.end <= now else f"ends in {ago(snooze.end - now)}"
 
 
 def _hosts(paper: Paper, hosts: Iterable[str]) -> str:
@@ -246,16 +286,16 @@ def _looked_at_nothing(report: HostReport) -> bool:
     return report.state == State.OK and report.statuses == {STATUS_SKIPPED}
 
 
-def _well(paper: Paper, reports: Sequence[HostReport]) -> None:
+def _well(paper: Paper, reports: Sequence[HostReport], quiet: frozenset[str]) -> None:
     well = [
         report.host
         for report in reports
-        if report.state == State.OK and not report.warns and not _looked_at_nothing(report)
+        if report.state == State.OK and not report.warns and not _looked_at_nothing(report) and report.host not in quiet
     ]
     if not well:
         return
     if paper.terminal:
-        _lines(paper, f"{paper.sign('ok')} OK", "ok", counted(len(well), "host"), fold(well))
+        lines(paper, f"{paper.sign('ok')} OK", "ok", counted(len(well), "host"), fold(well))
         return
     for host in well:
         paper.write(f"OK {host}")
@@ -274,11 +314,27 @@ def _services(paper: Paper, reports: Sequence[HostReport]) -> None:
         paper.hanging("", f"services {'   '.join(parts)}", 0, 0)
 
 
-def _totals(paper: Paper, run: Run, view: View) -> None:
+def totals(paper: Paper, run: Run, view: View) -> None:
     reports = run.reports
-    blind = sum(_looked_at_nothing(report) for report in reports)
-    counts = [
-        (sum(report.state == State.OK and not report.warns for report in reports) - blind, "ok"),
+    said = "  ".join(f"{count} {word}" for count, word in tally(reports, view.rest) if count)
+    name = run.id or "not kept"
+    checks = f"{counted(run.checks + len(view.rest.resting), 'check')} in {run.seconds:.1f}s"
+    paper.write(f"{counted(len(reports), 'host')}: {said}   {checks}   run {name}")
+    bad = [report.host for report in reports if report.state != State.OK or report.warns]
+    whole = view.again.command.replace("{hosts}", shlex.quote(run.pattern))
+    kept = f"details: fleetmedic runs show {run.id}{view.again.store}"
+    details = kept if run.id and (bad or not whole) else f"all of it: {whole} --show all"
+    paper.hanging("", f"{details}   exit code {run.exit_code}", 0, 0)
+    if bad and "{hosts}" in view.again.command:
+        paper.hanging("", f"again: {view.again.command.replace('{hosts}', shlex.quote(','.join(bad)))}", 0, 0)
+
+
+def tally(reports: Sequence[HostReport], rest: Rest) -> tuple[tuple[int, str], ...]:
+    """Every host counted once, by how it ended."""
+    quiet = rest.quiet
+    blind = sum(_looked_at_nothing(report) and report.host not in quiet for report in reports)
+    return (
+        (sum(report.state == State.OK and not report.warns for report in reports) - blind - len(quiet), "ok"),
         (sum(report.state == State.OK and report.warns for report in reports), "warn"),
         (sum(report.state == State.FAILED for report in reports), "failed"),
         (sum(report.state in SILENT for report in reports), "unreachable"),
@@ -286,18 +342,8 @@ def _totals(paper: Paper, run: Run, view: View) -> None:
             sum(report.state in (State.SKIPPED, State.NOT_ATTEMPTED, State.CANCELLED) for report in reports) + blind,
             "not checked",
         ),
-    ]
-    said = "  ".join(f"{count} {word}" for count, word in counts if count)
-    name = run.id or "not kept"
-    checks = f"{counted(run.checks, 'check')} in {run.seconds:.1f}s"
-    paper.write(f"{counted(len(reports), 'host')}: {said}   {checks}   run {name}")
-    bad = [report.host for report in reports if report.state != State.OK or report.warns]
-    whole = view.again.command.replace("{hosts}", shlex.quote(run.pattern))
-    kept = f"details: fleetmedic runs show {run.id}{view.again.store}"
-    details = kept if bad and run.id else f"all of it: {whole} --show all"
-    paper.hanging("", f"{details}   exit code {run.exit_code}", 0, 0)
-    if bad and "{hosts}" in view.again.command:
-        paper.hanging("", f"again: {view.again.command.replace('{hosts}', shlex.quote(','.join(bad)))}", 0, 0)
+        (len(quiet), "snoozed"),
+    )
 
 
 def counted(number: int, word: str) -> str:

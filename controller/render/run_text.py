@@ -8,13 +8,15 @@ from controller.render.check_text import LONGEST, ORDER, WORDS
 from controller.render.escape import block, line
 from controller.render.paper import Paper
 from controller.report import HostReport, State
+from controller.snoozing import NONE, Rest
 from controller.store.runs import Run
 from fleetmedic.v1.finding_pb2 import STATUS_OK, STATUS_SKIPPED, Finding, Table
 
 MOST_WIDE = 60
 
 
-def body(paper: Paper, run: Run, only: str | None) -> None:
+def body(paper: Paper, run: Run, only: str | None, rest: Rest = NONE) -> None:
+    """The run as it was found; what was snoozed then stands among the rest, and is named at the end."""
     when = datetime.fromtimestamp(run.started_at, UTC)
     paper.write(f"run {run.id}   {run.kind} {line(run.pattern)}   {when:%Y-%m-%d %H:%M:%SZ}   {run.seconds:.1f}s")
     if run.inventory:
@@ -24,6 +26,11 @@ def body(paper: Paper, run: Run, only: str | None) -> None:
     given = f" -i {shlex.quote(run.inventory)}" if run.inventory and " " not in run.inventory else ""
     for report in sorted(shown, key=lambda item: item.state == State.OK):
         _host(paper, report, given)
+    for item in rest.resting:
+        if only in (None, item.host):
+            snooze = item.snooze
+            said = f"{line(item.finding.id)} on {item.host}: {line(snooze.reason)}, by {line(snooze.actor)}"
+            paper.write(f"snoozed then: {said}   snooze {snooze.id}")
     paper.write(f"exit code {run.exit_code}")
 
 

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from controller.exit_codes import INTERRUPTED
 from controller.report import HARMLESS, HostReport, State
-from controller.store import events
+from controller.store import events, ids
 from fleetmedic.v1.agent_pb2 import CheckResponse
 from fleetmedic.v1.finding_pb2 import STATUS_SKIPPED, STATUS_WARN
 
-# Easy to say over the phone: no 0, O, 1 or I.
-ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 FASTEST = 1
 # Rows of one host in one run: an agent that lies must not fill the disk. Its whole answer is kept, compressed.
 MOST_ROWS = 500
@@ -30,6 +29,8 @@ class Run:
     inventory: str
     reports: tuple[HostReport, ...]
     exit_code: int
+    # What was asked besides the pattern, as flags (--include, --exclude, --service).
+    asked: str = ""
 
     @property
     def checks(self) -> int:
@@ -59,11 +60,7 @@ class Summary:
 
 def new_id(base: sqlite3.Connection, choose: Callable[[Sequence[str]], str]) -> str:
     """A name no run has yet: four signs, more where those run out. `choose` picks one of several at random."""
-    for length in (4, 4, 4, 5, 5, 6, 8):
-        made = "".join(choose(ALPHABET) for _ in range(length))
-        if base.execute("SELECT 1 FROM runs WHERE id = ?", (made,)).fetchone() is None:
-            return made
-    raise RuntimeError("no free run id found")
+    return ids.free(base, "SELECT 1 FROM runs WHERE id = ?", choose)
 
 
 def save(base: sqlite3.Connection, run: Run, actor: str, now: float) -> None:
@@ -71,7 +68,7 @@ def save(base: sqlite3.Connection, run: Run, actor: str, now: float) -> None:
     with base:
         base.execute("BEGIN IMMEDIATE")
         base.execute(
-            "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 run.id,
                 run.kind,
@@ -82,6 +79,7 @@ def save(base: sqlite3.Connection, run: Run, actor: str, now: float) -> None:
                 len(run.reports),
                 run.checks,
                 run.exit_code,
+                run.asked,
             ),
         )
         base.executemany(
@@ -136,23 +134,42 @@ def recent(base: sqlite3.Connection, most: int) -> list[Summary]:
     return [Summary(*row) for row in rows]
 
 
-def ids(base: sqlite3.Connection) -> list[str]:
+def names(base: sqlite3.Connection) -> list[str]:
     return [row[0] for row in base.execute("SELECT id FROM runs")]
+
+
+def last(base: sqlite3.Connection) -> str | None:
+    """The name of the newest run that nobody interrupted; None in an empty store."""
+    row = base.execute(
+        "SELECT id FROM runs WHERE exit_code != ? ORDER BY started_at DESC LIMIT 1", (INTERRUPTED,)
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def last_alike(base: sqlite3.Connection, pattern: str, inventory: str, asked: str) -> str | None:
+    """The name of the newest run of the same pattern, inventory and question that nobody interrupted."""
+    row = base.execute(
+        "SELECT id FROM runs WHERE pattern = ? AND inventory = ? AND asked = ? AND exit_code != ?"
+        " ORDER BY started_at DESC LIMIT 1",
+        (pattern, inventory, asked, INTERRUPTED),
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 def load(base: sqlite3.Connection, run_id: str) -> Run | None:
     """A run as it was, except that hosts that were wholly well come without their findings; None where unknown."""
     row = base.execute(
-        "SELECT id, kind, started_at, seconds, pattern, inventory, exit_code FROM runs WHERE id = ?", (run_id.upper(),)
+        "SELECT id, kind, started_at, seconds, pattern, inventory, exit_code, asked FROM runs WHERE id = ?",
+        (run_id.upper(),),
     ).fetchone()
     if row is None:
         return None
     reports = base.execute(
         "SELECT host, state, cause, seconds, answer, clock_offset FROM reports WHERE run = ? ORDER BY place", (row[0],)
     )
-    identity, kind, started_at, seconds, pattern, inventory, exit_code = row
+    identity, kind, started_at, seconds, pattern, inventory, exit_code, asked = row
     seen = tuple(_report(*fields) for fields in reports)
-    return Run(identity, kind, started_at, seconds, pattern, inventory, seen, exit_code)
+    return Run(identity, kind, started_at, seconds, pattern, inventory, seen, exit_code, asked)
 
 
 def _report(

@@ -1,5 +1,6 @@
 """A real pseudo-terminal: for what is written to a stream, and for programs."""
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -8,7 +9,8 @@ import struct
 import subprocess
 import termios
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -35,6 +37,34 @@ def run(words: Sequence[str | Path], environment: Mapping[str, str], folder: Pat
         os.close(slave)
         code = process.wait(60)
     return code, reader.text()
+
+
+@dataclass(frozen=True)
+class Running:
+    """A program at a terminal, and what it has written there so far."""
+
+    process: "subprocess.Popen[bytes]"
+    text: Callable[[], str]
+
+
+@contextlib.contextmanager
+def running(
+    words: Sequence[str | Path], environment: Mapping[str, str], folder: Path, columns: int
+) -> Iterator[Running]:
+    """As `run`, for a program that goes on; it is killed where it has not ended with the block."""
+    master, slave = pty.openpty()
+    _resize(slave, columns)
+    with _Reader(master) as reader:
+        process = subprocess.Popen(
+            [str(word) for word in words], stdin=slave, stdout=slave, stderr=slave, cwd=folder, env=dict(environment)
+        )
+        os.close(slave)
+        try:
+            yield Running(process, reader.text)
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait(60)
 
 
 def _resize(terminal: int, columns: int) -> None:

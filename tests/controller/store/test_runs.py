@@ -13,7 +13,8 @@ import pytest
 from controller.report import State
 from controller.store import events, runs
 from controller.store.database import StoreError, connect, telling
-from controller.store.runs import ALPHABET, Run
+from controller.store.ids import ALPHABET
+from controller.store.runs import Run
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_INFO, STATUS_WARN
 from tests.controller import reports
 from tests.lab.agents import Desk

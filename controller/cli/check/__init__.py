@@ -1,0 +1,210 @@
+"""fleetmedic check: look at every host and say what is wrong."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import click
+
+from controller import changes, exit_codes
+from controller.asking import Question
+from controller.cli import options, times
+from controller.cli.check import looking
+from controller.cli.check.keeping import Keeping
+from controller.cli.check.once import Checking, Looked, against
+from controller.cli.check.showing import PROGRAMS, Showing, Wanted, listener
+from controller.cli.options import Desk
+from controller.inventory.graph import InventoryError
+from controller.render.check_text import Again
+from controller.render.escape import line
+from controller.settings import SettingError
+from controller.store.database import StoreError
+from controller.store.runs import Run
+from controller.transport.stdio import NoAgent
+from controller.trust.files import TrustError
+
+SHORTEST_INTERVAL = 2.0
+LONGEST_INTERVAL = 86400.0
+# What a monitoring system gets as UNKNOWN, in its own form.
+TROUBLES = (InventoryError, SettingError, TrustError, NoAgent, StoreError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """What the answer is held against: a kept run by its name, the last of the same question, or nothing."""
+
+    name: str | None
+    new: bool
+
+    def __bool__(self) -> bool:
+        return self.new or self.name is not None
+
+
+@click.command(epilog=f"\b\n{exit_codes.TABLE}")
+@click.argument("pattern", required=False)
+@options.INVENTORY
+@click.option(
+    "--service", "services", multiple=True, metavar="NAME", help="Only what belongs to this service (again for more)."
+)
+@click.option("--include", multiple=True, metavar="ID", help="Only these checks, such as 'PG-*' (again for more).")
+@click.option("--exclude", multiple=True, metavar="ID", help="Not these checks (again for more).")
+@options.several(options.BOUNDS)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "jsonl", "junit", "nagios"]),
+    default="text",
+    help="For people (text), or for programs: one document (json), a line for each host as it answers (jsonl), "
+    "a CI's report (junit), or a plugin's status line and exit codes (nagios).",
+)
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
+@click.option(
+    "--show",
+    type=click.Choice(["bad", "all"]),
+    default="bad",
+    help="Only what is bad or warns [default], or also each check that is well.",
+)
+@click.option("--new", is_flag=True, help="Only what changed since the last run of the same pattern and inventory.")
+@click.option("--baseline", metavar="RUN", help="Only what changed since that run; `last` is the last one.")
+@click.option("--watch", metavar="TIME", help="Ask again every so often (2s at least), and tell what changes.")
+@click.option("--paste", is_flag=True, help="At most 15 plain, redacted lines, for the incident's channel.")
+@click.option("--no-fold", is_flag=True, help="A line for each host, even where results are equal.")
+@click.option("--strict", is_flag=True, help="Warnings add 16 to the exit code; without it they change nothing.")
+@options.NO_COLOUR
+@options.several(options.TRUST)
+@options.STORE
+def command(
+    pattern: str | None,
+    services: tuple[str, ...],
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    form: str,
+    show: str,
+    new: bool,
+    baseline: str | None,
+    watch: str | None,
+    paste: bool,
+    no_fold: bool,
+    strict: bool,
+    no_colour: bool,
+    **flags: str | Sequence[str] | None,
+) -> int:
+    """Look at every host and say what is wrong, worst first.
+
+    \b
+      fleetmedic check                              this machine
+      fleetmedic check -i production.ini            every host of the inventory
+      fleetmedic check 'db:!db03' -i production.ini --include 'PG-*'
+      fleetmedic check --service orders --show all
+      fleetmedic check --format jsonl               a line for each host as it answers
+      fleetmedic check -i production.ini --new      only what changed since the last time
+      fleetmedic check -i production.ini --watch 10s
+
+    PATTERN is Ansible's: groups, hosts, globs, unions (a:b), intersections (a:&b), exclusions (a:!b).
+    Without an inventory this machine is checked; with one and no PATTERN, all its hosts.
+    `fleetmedic describe` lists the checks that --include and --exclude know.
+    Inventory, certificates, times and store may stand in a config file instead: see `fleetmedic config show -h`.
+    """
+    held = Against(baseline, new)
+    interval = _interval(watch)
+    _refuse_odd_mix(form, held, watching=interval is not None, paste=paste)
+    wanted = Wanted("paste" if paste else form, show == "all", not no_fold, no_colour, strict)
+    question = Question(include, exclude, services)
+    asked = _given({"service": services, "include": include, "exclude": exclude})
+    try:
+        desk = options.desk(**flags)
+        with Keeping(desk) as keeping:
+            showing = Showing(desk, wanted, _again(desk, flags, asked))
+            checking = Checking(desk, looking.choose(desk, pattern), question, asked.strip(), keeping, showing)
+            if interval is not None:
+                from controller.cli.check import watching  # noqa: PLC0415 - few ask for it
+
+                return watching.watch(checking, showing, interval)
+            return _once(checking, showing, keeping, held)
+    except TROUBLES as error:
+        if form != "nagios":
+            raise
+        return _unknown(error)
+
+
+def _interval(watch: str | None) -> float | None:
+    if watch is None:
+        return None
+    try:
+        seconds = times.span(watch)
+    except ValueError as error:
+        raise click.UsageError(f"--watch: {error}") from error
+    if not SHORTEST_INTERVAL <= seconds <= LONGEST_INTERVAL:
+        raise click.UsageError(f"--watch: {watch!r} must lie between 2s and 1d")
+    return seconds
+
+
+def _refuse_odd_mix(form: str, held: Against, *, watching: bool, paste: bool) -> None:
+    """Options that can't be had together, each with what can."""
+    if held.new and held.name is not None:
+        raise click.UsageError("--new and --baseline: one of them")
+    if paste and (form in PROGRAMS or held or watching):
+        raise click.UsageError("--paste is a form of its own: without --format, --new, --baseline and --watch")
+    if held and (watching or form in ("junit", "nagios")):
+        raise click.UsageError("--new and --baseline go with --format text, json and jsonl, and not with --watch")
+    if watching and form not in ("text", "jsonl"):
+        raise click.UsageError("--watch goes with --format text and jsonl")
+
+
+def _again(desk: Desk, flags: Mapping[str, str | Sequence[str] | None], asked: str) -> Again:
+    # Without an inventory there is one host, and no name for it is needed.
+    hosts = " {hosts}" if desk.sources() else ""
+    return Again(
+        f"fleetmedic check{hosts}{_given(flags)}{asked}",
+        _given({name: value for name, value in flags.items() if name != "store"}),
+        _given({"store": flags.get("store")}),
+    )
+
+
+def _given(flags: Mapping[str, str | Sequence[str] | None]) -> str:
+    """Flags as they were given on this command, to stand behind another; begins with a blank where there are any."""
+    return "".join(
+        f" --{name.replace('_', '-')} {shlex.quote(item)}"
+        for name, value in flags.items()
+        for item in ([value] if isinstance(value, str) else value or ())
+    )
+
+
+def _once(checking: Checking, showing: Showing, keeping: Keeping, held: Against) -> int:
+    # Before anybody is asked: a run that is not there is the caller's mistake, and this one will be the last.
+    before = None
+    if held.name is not None:
+        before = keeping.named(held.name)
+    elif held.new:
+        before = keeping.last_alike(*checking.question())
+    looked = checking.first(stream=not held)
+    if not held:
+        with listener():
+            showing.whole(looked.run, looked.rest)
+        code = looked.run.exit_code
+    else:
+        code = _show_changes(showing, before, looked)
+    if looked.trouble:
+        click.echo(f"fleetmedic: this run is not kept: {line(looked.trouble)}", err=True)
+        code = code or exit_codes.OWN_ERROR
+    if showing.wanted.format == "nagios":
+        from controller.render import check_nagios  # noqa: PLC0415 - few ask for it
+
+        code = check_nagios.code(looked.run)
+    return code
+
+
+def _show_changes(showing: Showing, before: Run | None, looked: Looked) -> int:
+    found = against(before, looked)
+    interrupted = looked.run.exit_code == exit_codes.INTERRUPTED
+    code = exit_codes.INTERRUPTED if interrupted else changes.exit_code(found, strict=showing.wanted.strict)
+    with listener():
+        showing.changed(looked.run, found, looked.rest, code)
+    return code
+
+
+def _unknown(error: Exception) -> int:
+    from controller.render import check_nagios  # noqa: PLC0415 - few ask for it
+
+    click.echo(check_nagios.trouble(str(error)))
+    return check_nagios.UNKNOWN

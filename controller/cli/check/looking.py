@@ -1,0 +1,79 @@
+"""Who is asked by a check, and the asking: a fleet through its inventory, or this machine."""
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from controller import asking
+from controller.asking import Question
+from controller.calling import Bounds
+from controller.cli.options import Desk
+from controller.inventory.connection import AGENTLESS
+from controller.inventory.graph import Host, InventoryError
+from controller.report import HostReport, State
+from controller.transport.mtls import Identity
+from controller.trust import files
+
+HERE = ("all", "localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The hosts of one pattern, chosen once; without an inventory there are none, and `here` is this machine's name."""
+
+    pattern: str
+    inventory: str
+    hosts: tuple[Host, ...]
+    bounds: Bounds
+    here: str = ""
+
+    @property
+    def count(self) -> int:
+        return 1 if self.here else len(self.hosts)
+
+
+def choose(desk: Desk, pattern: str | None) -> Asked:
+    """InventoryError where the inventory is wrong or the pattern fits nobody."""
+    inventory = " ".join(desk.sources())
+    # An empty pattern, as an unset variable of a script leaves it, must not mean everybody.
+    asked = pattern if pattern is not None else "all" if inventory else "localhost"
+    if inventory:
+        hosts = desk.hosts(desk.inventory(), asked)
+        bounds = Bounds(int(desk.text("forks")), desk.seconds("connect_timeout"), desk.seconds("deadline"))
+        return Asked(asked, inventory, hosts, bounds)
+    name = socket.gethostname()
+    if asked not in (*HERE, name):
+        raise InventoryError(f"{asked}: no inventory says which host that is: give one with -i FILE")
+    return Asked(asked, "", (), Bounds(1, desk.seconds("connect_timeout"), desk.seconds("deadline")), name)
+
+
+def identity(desk: Desk, asked: Asked) -> Identity | None:
+    """Our certificate, read anew for each look; None where nobody but this machine is asked. TrustError where bad."""
+    if asked.here:
+        return None
+    return files.load(desk.text("certificate"), desk.text("key"), desk.text("ca"), desk.now())
+
+
+def look(
+    asked: Asked, question: Question, trusted: Identity | None, watch: Callable[[HostReport], None]
+) -> tuple[HostReport, ...]:
+    """A report for each host; `watch` sees each as it comes in."""
+    if trusted is None:
+        return asking.check_here(question, asked.here, asked.bounds.deadline, watch)
+    return asking.check_fleet(asked.hosts, question, trusted, asked.bounds, watch)
+
+
+def refuse_bad_question(reports: Sequence[HostReport]) -> None:
+    """A check or service that no host knows, or a pattern of hosts without agents, is the caller's mistake."""
+    given = [report for report in reports if report.cause != AGENTLESS]
+    if not given:
+        raise InventoryError(f"{reports[0].host}{' and all others' if len(reports) > 1 else ''}: {AGENTLESS}")
+    if all(report.refused for report in given):
+        raise InventoryError(given[0].cause)
+    if all(report.state == State.SKIPPED for report in given):
+        asked, _, there = given[0].cause.partition(" here; there are ")
+        known = sorted({name for report in given for name in report.cause.partition("; there are ")[2].split(", ")})
+        close = get_close_matches(asked.removeprefix("no service "), known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known) or there}"
+        raise InventoryError(f"{asked} on any host; {hint}")

@@ -1,0 +1,100 @@
+"""One look: ask, set aside what is snoozed, judge, keep."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from controller import changes, exit_codes, snoozing
+from controller.asking import Question
+from controller.changes import Changes
+from controller.cli.check import looking
+from controller.cli.check.keeping import Keeping
+from controller.cli.check.looking import Asked
+from controller.cli.check.showing import Showing
+from controller.cli.options import Desk
+from controller.report import HostReport, State
+from controller.snoozing import Rest
+from controller.store.database import StoreError
+from controller.store.runs import Run
+from controller.store.snoozes import Snooze
+from controller.transport.mtls import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """`whole` is the run as it is kept, `run` as it is shown; `trouble` says why it is not kept, where it is not."""
+
+    whole: Run
+    run: Run
+    rest: Rest
+    trouble: str
+
+
+class Checking:
+    """The looks of one command; `question` as asked and, in `flags`, as it was typed."""
+
+    def __init__(
+        self, desk: Desk, asked: Asked, question: Question, flags: str, keeping: Keeping, showing: Showing
+    ) -> None:
+        self._desk = desk
+        self._asked = asked
+        self._question = question
+        self._flags = flags
+        self._keeping = keeping
+        self._showing = showing
+
+    def question(self) -> tuple[str, str, str]:
+        """Pattern, inventory and flags: what two runs that are alike have in common."""
+        return self._asked.pattern, self._asked.inventory, self._flags
+
+    def first(self, *, stream: bool = True) -> Looked:
+        """InventoryError where the question fits nobody. Lines are streamed where the format is one of lines."""
+        trusted = looking.identity(self._desk, self._asked)
+        self._showing.head(self._asked)
+        return self._look(trusted, stream=stream and self._showing.wanted.format == "jsonl", first=True)
+
+    def again(self) -> Looked:
+        return self._look(looking.identity(self._desk, self._asked), stream=False, first=False)
+
+    def _look(self, trusted: Identity | None, *, stream: bool, first: bool) -> Looked:
+        # Read before the first host answers where lines are streamed, and else when the fleet has answered.
+        snoozes = self._keeping.snoozes() if stream else ()
+        started, began = time.time(), time.monotonic()
+        try:
+            reports = looking.look(self._asked, self._question, trusted, self._watcher(snoozes, stream=stream))
+        finally:
+            self._showing.clear()
+        if first:
+            looking.refuse_bad_question(reports)
+        seconds = time.monotonic() - began
+        asked = self._asked
+        whole = Run("", "check", started, seconds, asked.pattern, asked.inventory, reports, 0, self._flags)
+        run, rest = snoozing.apply(whole, snoozes if stream else self._keeping.snoozes(), started + seconds)
+        code = exit_codes.of_check(run.reports, strict=self._showing.wanted.strict)
+        if any(report.state == State.CANCELLED for report in reports):
+            code = exit_codes.INTERRUPTED
+        whole, trouble = self._keep(replace(whole, exit_code=code))
+        return Looked(whole, replace(run, id=whole.id, exit_code=code), rest, trouble)
+
+    def _watcher(self, snoozes: tuple[Snooze, ...], *, stream: bool) -> Callable[[HostReport], None]:
+        held = snoozing.by_host(snoozes, time.time())
+
+        def seen(report: HostReport) -> None:
+            if stream:
+                self._showing.answered(*snoozing.split(report, held))
+            self._showing.progress(self._asked.count)
+
+        return seen
+
+    def _keep(self, run: Run) -> tuple[Run, str]:
+        try:
+            return self._keeping.keep(run), ""
+        except StoreError as error:
+            # In an incident the answer matters more than its being kept.
+            return run, str(error)
+
+
+def against(before: Run | None, now: Looked) -> Changes:
+    """What changed since a kept run; where there is none, all that is bad is new."""
+    found = changes.compare(before or changes.nothing_before(now.whole), now.whole)
+    return changes.without(found, [(item.host, item.finding) for item in now.rest.resting])
