@@ -1,25 +1,21 @@
 """fleetmedic show: what agents see, as one table over all hosts."""
 
 import contextlib
-import socket
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
 import click
 
-from controller import asking, exit_codes, tables
+from controller import exit_codes, tables
 from controller.asking import Question
-from controller.calling import Bounds
-from controller.cli import options
+from controller.cli import kept, looking, options
 from controller.cli.options import Desk
 from controller.inventory.graph import InventoryError
 from controller.render import show_text
 from controller.report import SILENT, HostReport, State
-from controller.store import database, runs
+from controller.store import database
 from controller.tables import KINDS, Kind, Table
-from controller.trust import files
 
 TABLES = "\n".join(["\b", *(f"  {name:<14}{kind.about}" for name, kind in KINDS.items())])
 CODES = "Exit codes: 0 all seen, 2 something could not be seen, 4 some host gave no answer, 69 none did."
@@ -31,7 +27,9 @@ CODES = "Exit codes: 0 all seen, 2 something could not be seen, 4 some host gave
 @options.INVENTORY
 @click.option("--service", "services", multiple=True, metavar="NAME", help="Only this service's (again for more).")
 @click.option("--most", metavar="N", type=click.IntRange(1), help="Only the first N rows.")
-@click.option("--run", metavar="RUN", help="As it was in a kept run, of the hosts that had something bad then.")
+@click.option(
+    "--run", metavar="RUN", help="Of a kept run (or `last`), and of the hosts that had something bad then."
+)
 @click.option(
     "--format",
     "form",
@@ -80,36 +78,21 @@ def command(
 
 
 def _asked(desk: Desk, kind: Kind, pattern: str | None, services: tuple[str, ...]) -> tuple[HostReport, ...]:
+    asked = looking.choose(desk, pattern)
     question = Question(services=services, probes=(*kind.probes, *kind.also))
-    if not desk.sources():
-        here = socket.gethostname()
-        if pattern not in (None, "all", "localhost", here):
-            raise InventoryError(f"{pattern}: no inventory says which host that is: give one with -i FILE")
-        return asking.check_here(question, here, desk.seconds("deadline"), _unwatched)
-    hosts = desk.hosts(desk.inventory(), "all" if pattern is None else pattern)
-    bounds = Bounds(int(desk.text("forks")), desk.seconds("connect_timeout"), desk.seconds("deadline"))
-    identity = files.load(desk.text("certificate"), desk.text("key"), desk.text("ca"), desk.now())
-    return asking.check_fleet(hosts, question, identity, bounds, _unwatched)
-
-
-def _unwatched(report: HostReport) -> None:
-    del report
+    reports = looking.look(asked, question, looking.identity(desk, asked), lambda _: None)
+    looking.refuse_bad_question(reports)
+    return reports
 
 
 def _kept(desk: Desk, kind: Kind, run: str, pattern: str | None) -> tuple[HostReport, ...]:
     """Of a kept run the hosts whose snapshots were kept: those with something bad."""
     with contextlib.closing(database.connect(Path(desk.text("store")))) as base:
-        found = runs.load(base, run)
-        if found is None:
-            close = get_close_matches(run.upper(), runs.names(base), n=1)
-            raise InventoryError(
-                f"no run {run!r}; " + (f"did you mean {close[0]}?" if close else "`fleetmedic runs list`")
-            )
+        found = kept.run(base, run)
     reports = [report for report in found.reports if report.answer.snapshots and pattern in (None, "all", report.host)]
     if not reports:
-        raise InventoryError(
-            f"run {found.id} has no snapshots of {pattern or 'any host'}: they are kept where something is bad"
-        )
+        whose = pattern or "any host"
+        raise InventoryError(f"run {found.id} has no snapshots of {whose}: they are kept where something is bad")
     if not any(snapshot.target.probe in kind.probes for report in reports for snapshot in report.answer.snapshots):
         raise InventoryError(f"run {found.id} did not look at that: a check has no use for it, and show asks anew")
     return tuple(reports)

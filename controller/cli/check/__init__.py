@@ -8,8 +8,7 @@ import click
 
 from controller import changes, exit_codes
 from controller.asking import Question
-from controller.cli import options, times
-from controller.cli.check import looking
+from controller.cli import looking, options, times
 from controller.cli.check.keeping import Keeping
 from controller.cli.check.once import Checking, Looked, against
 from controller.cli.check.showing import PROGRAMS, Showing, Wanted, listener

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from controller import changes, exit_codes, snoozing
 from controller.asking import Question
 from controller.changes import Changes
-from controller.cli.check import looking
+from controller.cli import looking
 from controller.cli.check.keeping import Keeping
-from controller.cli.check.looking import Asked
 from controller.cli.check.showing import Showing
+from controller.cli.looking import Asked
 from controller.cli.options import Desk
 from controller.report import HostReport, State
 from controller.snoozing import Rest

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from controller.changes import Changes
-from controller.cli.check.looking import Asked
+from controller.cli.looking import Asked
 from controller.cli.options import Desk
 from controller.render import check_json, check_text
 from controller.render.check_text import Again, View
