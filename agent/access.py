@@ -38,8 +38,8 @@ class Role(IntEnum):
 # A stream that never ends would hold a thread for each of its callers; health is asked, not watched.
 UNSERVED = frozenset({f"/{HEALTH}/Watch"})
 # gRPC rounds a long deadline up to whole seconds, by a time it may have taken a while ago, and turns it back with two
-# clocks: on a machine with three times the work it can do 599 s were seen to arrive as more than 605. What a call may take
-# is bounded all the same: agent/server.py gives it LONGEST_CALL at most.
+# clocks: on a machine with three times the work it can do 599 s were seen to arrive as more than 605. What a call may
+# take is bounded all the same: agent/server.py gives it LONGEST_CALL at most.
 CLOCK_ERROR = 60.0
 # What gRPC makes of no deadline is longer than this, in seconds.
 ENDLESS = 1e9
