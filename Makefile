@@ -1,5 +1,5 @@
 # What a developer runs; CI runs `make test`. Everything is installed into .venv, from the package index alone.
-.PHONY: install system demo lint proto docs test soak bench clean
+.PHONY: install system demo example lint proto docs test soak bench clean
 
 PYTHON ?= /usr/bin/python3
 UV := .cache/uv/bin/uv
@@ -28,6 +28,10 @@ install: .venv/.dev
 demo: .venv/.demo
 	@$(VENV)/python -m compileall -q agent controller protos
 	@$(VENV)/python -m tests.lab.demo $(FAULT)
+
+# A post-mortem of the demo's lock fault, made by the product; it takes three minutes.
+example: install
+	$(VENV)/python tests/lab/sandbox.py $(VENV)/python -m tests.lab.example_report docs/examples
 
 lint: install
 	$(VENV)/ruff format --check -q $(SOURCES)

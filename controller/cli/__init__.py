@@ -27,6 +27,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "inventory": ("controller.cli.inventory", "What the inventory says: list, hosts, graph, host."),
         "runs": ("controller.cli.runs", "What was found before: list, show, diff."),
         "snooze": ("controller.cli.snooze", "Findings that are to be quiet for a while: add, list, end."),
+        "report": ("controller.cli.report", "A post-mortem, begun from the kept runs: Markdown and JSON."),
+        "scripts": ("controller.cli.scripts", "The names a runbook knows, as thin scripts: install."),
         "pki": ("controller.cli.pki", "Authorities and certificates: init, issue."),
         "config": ("controller.cli.config", "The settings as they stand, each with its origin."),
     }

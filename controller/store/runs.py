@@ -8,7 +8,7 @@ from itertools import islice
 
 from controller.exit_codes import INTERRUPTED
 from controller.report import HARMLESS, HostReport, State
-from controller.store import events, ids
+from controller.store import events, ids, looked
 from fleetmedic.v1.agent_pb2 import CheckResponse
 from fleetmedic.v1.finding_pb2 import STATUS_SKIPPED, STATUS_WARN
 
@@ -82,9 +82,13 @@ def save(base: sqlite3.Connection, run: Run, actor: str, now: float) -> None:
                 run.asked,
             ),
         )
+        known: dict[looked.Pairs, int] = {}
         base.executemany(
-            "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (_report_row(run.id, place, report) for place, report in enumerate(run.reports)),
+            "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (*_report_row(run.id, place, report), looked.key(base, looked.pairs(report), known))
+                for place, report in enumerate(run.reports)
+            ],
         )
         base.executemany("INSERT INTO findings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _finding_rows(run))
         text = f"{run.kind} of {run.pattern}: {len(run.reports)} hosts, exit code {run.exit_code}"

@@ -58,15 +58,27 @@ class Stage:
         ).returncode
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where the services are; PostgreSQL's sockets are with its data where no folder is named."""
+
+    postgres: int
+    redis: int
+    app: int
+    sockets: Path | None = None
+
+
 @contextlib.contextmanager
-def stage(folder: Path, began: float) -> Iterator[Stage]:
+def stage(folder: Path, began: float, places: Places | None = None) -> Iterator[Stage]:
     """PostgreSQL, Redis, the web application and three agents, each agent with what it is to look at."""
+    at = places or Places(free_port(), free_port(), free_port())
     with contextlib.ExitStack() as running:
         start = running.enter_context
-        database = start(postgres.run(folder / "p", port=free_port(), binaries=postgres.embedded_binaries()))
+        binaries = postgres.embedded_binaries()
+        database = start(postgres.run(folder / "p", port=at.postgres, binaries=binaries, sockets=at.sockets))
         settings = {"maxmemory": REDIS_LIMIT, "maxmemory-policy": "noeviction"}
-        cache = start(redis.run(folder / "r", port=free_port(), settings=settings, binary=redis.embedded_binary()))
-        app = start(webapp.run(folder / "w", port=free_port(), postgres=database, redis=cache, pool_size=POOL))
+        cache = start(redis.run(folder / "r", port=at.redis, settings=settings, binary=redis.embedded_binary()))
+        app = start(webapp.run(folder / "w", port=at.app, postgres=database, redis=cache, pool_size=POOL))
         with contextlib.closing(database.connect(autocommit=True)) as session:
             session.execute("CREATE ROLE fleetmedic LOGIN")
             session.execute("GRANT pg_monitor TO fleetmedic")

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
@@ -67,6 +68,15 @@ class Against:
 @click.option("--baseline", metavar="RUN", help="Only what changed since that run; `last` is the last one.")
 @click.option("--watch", metavar="TIME", help="Ask again every so often (2s at least), and tell what changes.")
 @click.option("--paste", is_flag=True, help="At most 15 plain, redacted lines, for the incident's channel.")
+@click.option(
+    "-t",
+    "--tree",
+    "--output-dir",
+    "output_dir",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also write HOST.txt and HOST.json for each host, and summary.txt and summary.json, into this folder.",
+)
 @click.option("--no-fold", is_flag=True, help="A line for each host, even where results are equal.")
 @click.option("--strict", is_flag=True, help="Warnings add 16 to the exit code; without it they change nothing.")
 @options.NO_COLOUR
@@ -83,6 +93,7 @@ def command(
     baseline: str | None,
     watch: str | None,
     paste: bool,
+    output_dir: Path | None,
     no_fold: bool,
     strict: bool,
     no_colour: bool,
@@ -107,6 +118,8 @@ def command(
     held = Against(baseline, new)
     interval = _interval(watch)
     _refuse_odd_mix(form, held, watching=interval is not None, paste=paste)
+    if output_dir is not None and interval is not None:
+        raise click.UsageError("--output-dir is for one look: without --watch")
     wanted = Wanted("paste" if paste else form, show == "all", not no_fold, no_colour, strict)
     question = Question(include, exclude, services)
     asked = _given({"service": services, "include": include, "exclude": exclude})
@@ -119,7 +132,7 @@ def command(
                 from controller.cli.check import watching  # noqa: PLC0415 - few ask for it
 
                 return watching.watch(checking, showing, interval)
-            return _once(checking, showing, keeping, held)
+            return _once(checking, showing, keeping, held, output_dir)
     except TROUBLES as error:
         if form != "nagios":
             raise
@@ -169,7 +182,7 @@ def _given(flags: Mapping[str, str | Sequence[str] | None]) -> str:
     )
 
 
-def _once(checking: Checking, showing: Showing, keeping: Keeping, held: Against) -> int:
+def _once(checking: Checking, showing: Showing, keeping: Keeping, held: Against, folder: Path | None) -> int:
     # Before anybody is asked: a run that is not there is the caller's mistake, and this one will be the last.
     before = None
     if held.name is not None:
@@ -186,6 +199,11 @@ def _once(checking: Checking, showing: Showing, keeping: Keeping, held: Against)
     if looked.trouble:
         click.echo(f"fleetmedic: this run is not kept: {line(looked.trouble)}", err=True)
         code = code or exit_codes.OWN_ERROR
+    if folder is not None:
+        from controller.cli.check import filing  # noqa: PLC0415 - few ask for it
+
+        written = filing.file(folder, looked, showing)
+        code = code or written
     if showing.wanted.format == "nagios":
         from controller.render import check_nagios  # noqa: PLC0415 - few ask for it
 

@@ -1,0 +1,38 @@
+"""Foreign text made harmless for Markdown: no markup, link, HTML, table cell or block of it survives as such."""
+
+import re
+
+from controller.render.escape import block, line
+
+# Signs that begin markup anywhere; those that HTML or a table knows become entities, which every reader understands.
+SIGNS = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", **{sign: f"\\{sign}" for sign in "\\`*[]#~$"}}
+# An underscore within a word is none; a URL and a bare www. become links by themselves.
+ACTIVE = re.compile(r"[\\`*\[\]#~$&<>|]|(?<![^\W_])_|_(?![^\W_])|(?<=\w):(?=//)|(?<=www)\.", re.IGNORECASE)
+# At the beginning of a line these make a list or a rule.
+OPENING = re.compile(r"(\d*)([-+=.)])(?=[-+=\s]|$)")
+TICKS = re.compile("`+")
+
+
+def text(foreign: str) -> str:
+    """One line of prose, for a paragraph, a list item, a heading or a cell of a table."""
+    made = ACTIVE.sub(lambda found: SIGNS.get(found[0], f"\\{found[0]}"), line(foreign).strip())
+    return f"{found[1]}\\{made[found.end(1) :]}" if (found := OPENING.match(made)) else made
+
+
+def code(foreign: str) -> str:
+    """A code span; not for the cell of a table, where readers differ about a bar in it."""
+    made = line(foreign).strip() or " "
+    ticks = "`" * (_longest(made) + 1)
+    edge = " " if made[0] == "`" or made[-1] == "`" else ""
+    return f"{ticks}{edge}{made}{edge}{ticks}"
+
+
+def fence(foreign: str, language: str = "text") -> list[str]:
+    """A code block, whose content can't close it."""
+    lines = block(foreign)
+    ticks = "`" * max(3, *(_longest(part) + 1 for part in lines or [""]))
+    return [f"{ticks}{language}", *lines, ticks]
+
+
+def _longest(part: str) -> int:
+    return max((len(run) for run in TICKS.findall(part)), default=0)
