@@ -260,6 +260,10 @@ def _answer(
 ) -> CheckResponse:
     """A message; the first of an answer carries identity and clock, so that no Describe is needed before it."""
     made = CheckResponse(request_id=request.request_id, sequence=sequence, findings=findings)
+    for item in made.findings:
+        for fact in item.facts:
+            made.facts.add(rule=item.id, service=item.subject.service, name=fact.name, value=fact.value)
+        item.ClearField("facts")
     if received is not None:
         made.agent.CopyFrom(medic.identity)
         made.clock.CopyFrom(clock(received))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from controller.report import HostReport
 from fleetmedic.v1.agent_pb2 import CheckResponse
-from fleetmedic.v1.finding_pb2 import STATUS_WARN, Finding, Row, Subject, Table
+from fleetmedic.v1.finding_pb2 import STATUS_WARN, Fact, Finding, Row, Subject, Table
 
 # The kind of subject that only comparing has.
 KIND = "fleet"
@@ -17,8 +17,8 @@ NEXT = (
     "what was deployed on these hosts, and not on the others? fleetmedic check {host} --include 'DEPLOY-*' --show all"
 )
 
-# Rule, fact: value to the hosts that have it, each with the finding that says so.
-Facts = dict[tuple[str, str], dict[str, list[tuple[str, Finding]]]]
+# Rule, fact: value to the facts of those who have it, each with its host.
+Facts = dict[tuple[str, str], dict[str, list[tuple[str, Fact]]]]
 
 
 def with_odd_ones_out(reports: Sequence[HostReport]) -> tuple[HostReport, ...]:
@@ -27,9 +27,9 @@ def with_odd_ones_out(reports: Sequence[HostReport]) -> tuple[HostReport, ...]:
     Where no value has more hosts than any other, every host that has the fact is told of it.
     """
     odd: dict[str, list[Finding]] = {}
-    for (rule, fact), values in _facts(reports).items():
+    for values in _facts(reports).values():
         if len(values) > 1:
-            for host, finding in _differing(rule, fact, values):
+            for host, finding in _differing(values):
                 odd.setdefault(host, []).append(finding)
     if not odd:
         return tuple(reports)
@@ -39,29 +39,27 @@ def with_odd_ones_out(reports: Sequence[HostReport]) -> tuple[HostReport, ...]:
 def _facts(reports: Iterable[HostReport]) -> Facts:
     made: Facts = {}
     for report in reports:
-        for finding in report.answer.findings:
-            for fact in finding.facts:
-                values = made.setdefault((finding.id, fact.name), {})
-                values.setdefault(fact.value, []).append((report.host, finding))
+        for fact in report.answer.facts:
+            made.setdefault((fact.rule, fact.name), {}).setdefault(fact.value, []).append((report.host, fact))
     return made
 
 
-def _differing(rule: str, fact: str, values: Mapping[str, list[tuple[str, Finding]]]) -> Iterator[tuple[str, Finding]]:
+def _differing(values: Mapping[str, list[tuple[str, Fact]]]) -> Iterator[tuple[str, Finding]]:
     ranked = sorted(values.items(), key=lambda item: (-len(item[1]), item[0]))
     (usual, most), (_, second) = ranked[:2]
     undecided = len(most) == len(second)
     for value, having in ranked:
         if value == usual and not undecided:
             continue
-        for host, finding in having:
+        for host, fact in having:
             there = f"{value[:LONGEST]}, as on {len(having)} of {sum(map(len, values.values()))}"
             rest = "and there is no usual one" if undecided else f"the usual one is {usual[:LONGEST]}"
             yield (
                 host,
                 Finding(
-                    id=rule,
+                    id=fact.rule,
                     status=STATUS_WARN,
-                    subject=Subject(service=finding.subject.service, kind=KIND, name=fact),
+                    subject=Subject(service=fact.service, kind=KIND, name=fact.name),
                     summary=f"{there}; {rest}",
                     table=_table(ranked),
                     next=NEXT,
@@ -69,7 +67,7 @@ def _differing(rule: str, fact: str, values: Mapping[str, list[tuple[str, Findin
             )
 
 
-def _table(ranked: Sequence[tuple[str, list[tuple[str, Finding]]]]) -> Table:
+def _table(ranked: Sequence[tuple[str, list[tuple[str, Fact]]]]) -> Table:
     rows = [
         Row(cells=(value, str(len(having)), " ".join([host for host, _ in having][:MOST_HOSTS])))
         for value, having in ranked[:MOST_ROWS]

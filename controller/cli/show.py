@@ -27,9 +27,7 @@ CODES = "Exit codes: 0 all seen, 2 something could not be seen, 4 some host gave
 @options.INVENTORY
 @click.option("--service", "services", multiple=True, metavar="NAME", help="Only this service's (again for more).")
 @click.option("--most", metavar="N", type=click.IntRange(1), help="Only the first N rows.")
-@click.option(
-    "--run", metavar="RUN", help="Of a kept run (or `last`), and of the hosts that had something bad then."
-)
+@click.option("--run", metavar="RUN", help="Of a kept run (or `last`), and of the hosts that had something bad then.")
 @click.option(
     "--format",
     "form",

@@ -7,11 +7,9 @@ from fleetmedic.v1.finding_pb2 import STATUS_OK, STATUS_WARN, Fact, Finding, Sub
 
 
 def report(host: str, *values: str, fact: str = "Python of orders", rule: str = "PY-VERSION") -> HostReport:
-    findings = [
-        Finding(id=rule, status=STATUS_OK, subject=Subject(service="orders"), facts=[Fact(name=fact, value=value)])
-        for value in values
-    ]
-    return HostReport(host, State.OK, "", 0.1, CheckResponse(findings=findings, last=True))
+    findings = [Finding(id=rule, status=STATUS_OK, subject=Subject(service="orders")) for _ in values]
+    facts = [Fact(rule=rule, service="orders", name=fact, value=value) for value in values]
+    return HostReport(host, State.OK, "", 0.1, CheckResponse(findings=findings, facts=facts, last=True))
 
 
 def odd(*reports: HostReport) -> dict[str, str]:

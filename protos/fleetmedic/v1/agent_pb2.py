@@ -28,17 +28,17 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66leetmedic/v1/agent.proto\x12\rfleetmedic.v1\x1a\x1b\x66leetmedic/v1/finding.proto\x1a\x1c\x66leetmedic/v1/snapshot.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"l\n\x08Identity\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x30\n\x0cstarted_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\x05\x43lock\x12\x31\n\rreceived_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\ranswered_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x11\n\x0f\x44\x65scribeRequest\"\xf5\x01\n\x10\x44\x65scribeResponse\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.fleetmedic.v1.Identity\x12#\n\x05\x63lock\x18\x02 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\x12\x0f\n\x07methods\x18\x03 \x03(\t\x12\x0c\n\x04role\x18\x04 \x01(\t\x12\'\n\x05rules\x18\x05 \x03(\x0b\x32\x18.fleetmedic.v1.RuleTitle\x12&\n\x07targets\x18\x06 \x03(\x0b\x32\x15.fleetmedic.v1.Target\x12\x14\n\x0cworker_error\x18\x07 \x01(\t\x12\x0e\n\x06kernel\x18\x08 \x01(\t\"&\n\tRuleTitle\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\"\x91\x02\n\x0c\x43heckRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07include\x18\x02 \x03(\t\x12\x0f\n\x07\x65xclude\x18\x03 \x03(\t\x12\x10\n\x08services\x18\x04 \x03(\t\x12$\n\x06limits\x18\x05 \x03(\x0b\x32\x14.fleetmedic.v1.Limit\x12&\n\x07targets\x18\x06 \x03(\x0b\x32\x15.fleetmedic.v1.Target\x12\x30\n\tsnapshots\x18\x07 \x01(\x0e\x32\x1d.fleetmedic.v1.SnapshotPolicy\x12)\n\x06\x62udget\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06probes\x18\t \x03(\t\"B\n\x05Limit\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x0e\n\x06origin\x18\x04 \x01(\t\"\xe6\x01\n\rCheckResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\r\x12\x0c\n\x04last\x18\x03 \x01(\x08\x12&\n\x05\x61gent\x18\x04 \x01(\x0b\x32\x17.fleetmedic.v1.Identity\x12#\n\x05\x63lock\x18\x05 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\x12(\n\x08\x66indings\x18\x06 \x03(\x0b\x32\x16.fleetmedic.v1.Finding\x12*\n\tsnapshots\x18\x07 \x03(\x0b\x32\x17.fleetmedic.v1.Snapshot\"J\n\x0bPlanRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\'\n\x07subject\x18\x02 \x01(\x0b\x32\x16.fleetmedic.v1.Subject\"\xd6\x01\n\x0cPlanResponse\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\'\n\x07subject\x18\x03 \x01(\x0b\x32\x16.fleetmedic.v1.Subject\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05\x61gent\x18\x05 \x01(\x0b\x32\x17.fleetmedic.v1.Identity\x12#\n\x05\x63lock\x18\x06 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\"E\n\x0c\x41pplyRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\"a\n\rApplyResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.fleetmedic.v1.Operation\x12#\n\x05\x63lock\x18\x02 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\"\xfe\x01\n\tOperation\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\'\n\x07subject\x18\x03 \x01(\x0b\x32\x16.fleetmedic.v1.Subject\x12,\n\x05state\x18\x04 \x01(\x0e\x32\x1d.fleetmedic.v1.OperationState\x12\x30\n\x0cstarted_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nended_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\naudit_head\x18\x07 \x01(\x0c\"<\n\x0cWatchRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\r\"\x81\x01\n\rWatchResponse\x12\x10\n\x08sequence\x18\x01 \x01(\r\x12\x0c\n\x04last\x18\x02 \x01(\x08\x12+\n\toperation\x18\x03 \x01(\x0b\x32\x18.fleetmedic.v1.Operation\x12#\n\x05\x63lock\x18\x04 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\"G\n\x15ListOperationsRequest\x12.\n\nsince_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"k\n\x16ListOperationsResponse\x12,\n\noperations\x18\x01 \x03(\x0b\x32\x18.fleetmedic.v1.Operation\x12#\n\x05\x63lock\x18\x02 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\"+\n\x0cRenewRequest\x12\x1b\n\x13\x63\x65rtificate_request\x18\x01 \x01(\x0c\"*\n\rRenewResponse\x12\x19\n\x11\x63\x65rtificate_chain\x18\x01 \x01(\x0c\";\n\x12SetDenylistRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x13\n\x0bsigned_list\x18\x02 \x01(\x0c\"\'\n\x13SetDenylistResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"&\n\x0c\x41uditRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x04\"\x80\x01\n\rAuditResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rprevious_hash\x18\x03 \x01(\x0c\x12\x0c\n\x04hash\x18\x04 \x01(\x0c\x12\x0e\n\x06record\x18\x05 \x01(\x0c*\x81\x01\n\x0eSnapshotPolicy\x12\x1f\n\x1bSNAPSHOT_POLICY_UNSPECIFIED\x10\x00\x12\x19\n\x15SNAPSHOT_POLICY_NEVER\x10\x01\x12\x17\n\x13SNAPSHOT_POLICY_BAD\x10\x02\x12\x1a\n\x16SNAPSHOT_POLICY_ALWAYS\x10\x03*\xa5\x01\n\x0eOperationState\x12\x1f\n\x1bOPERATION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17OPERATION_STATE_RUNNING\x10\x01\x12\x18\n\x14OPERATION_STATE_DONE\x10\x02\x12\x1a\n\x16OPERATION_STATE_FAILED\x10\x03\x12\x1f\n\x1bOPERATION_STATE_INTERRUPTED\x10\x04\x32\xab\x05\n\x0c\x41gentService\x12K\n\x08\x44\x65scribe\x12\x1e.fleetmedic.v1.DescribeRequest\x1a\x1f.fleetmedic.v1.DescribeResponse\x12\x44\n\x05\x43heck\x12\x1b.fleetmedic.v1.CheckRequest\x1a\x1c.fleetmedic.v1.CheckResponse0\x01\x12?\n\x04Plan\x12\x1a.fleetmedic.v1.PlanRequest\x1a\x1b.fleetmedic.v1.PlanResponse\x12\x42\n\x05\x41pply\x12\x1b.fleetmedic.v1.ApplyRequest\x1a\x1c.fleetmedic.v1.ApplyResponse\x12\x44\n\x05Watch\x12\x1b.fleetmedic.v1.WatchRequest\x1a\x1c.fleetmedic.v1.WatchResponse0\x01\x12]\n\x0eListOperations\x12$.fleetmedic.v1.ListOperationsRequest\x1a%.fleetmedic.v1.ListOperationsResponse\x12\x42\n\x05Renew\x12\x1b.fleetmedic.v1.RenewRequest\x1a\x1c.fleetmedic.v1.RenewResponse\x12T\n\x0bSetDenylist\x12!.fleetmedic.v1.SetDenylistRequest\x1a\".fleetmedic.v1.SetDenylistResponse\x12\x44\n\x05\x41udit\x12\x1b.fleetmedic.v1.AuditRequest\x1a\x1c.fleetmedic.v1.AuditResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66leetmedic/v1/agent.proto\x12\rfleetmedic.v1\x1a\x1b\x66leetmedic/v1/finding.proto\x1a\x1c\x66leetmedic/v1/snapshot.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"l\n\x08Identity\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x30\n\x0cstarted_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\x05\x43lock\x12\x31\n\rreceived_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\ranswered_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x11\n\x0f\x44\x65scribeRequest\"\xf5\x01\n\x10\x44\x65scribeResponse\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.fleetmedic.v1.Identity\x12#\n\x05\x63lock\x18\x02 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\x12\x0f\n\x07methods\x18\x03 \x03(\t\x12\x0c\n\x04role\x18\x04 \x01(\t\x12\'\n\x05rules\x18\x05 \x03(\x0b\x32\x18.fleetmedic.v1.RuleTitle\x12&\n\x07targets\x18\x06 \x03(\x0b\x32\x15.fleetmedic.v1.Target\x12\x14\n\x0cworker_error\x18\x07 \x01(\t\x12\x0e\n\x06kernel\x18\x08 \x01(\t\"&\n\tRuleTitle\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\"\x91\x02\n\x0c\x43heckRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07include\x18\x02 \x03(\t\x12\x0f\n\x07\x65xclude\x18\x03 \x03(\t\x12\x10\n\x08services\x18\x04 \x03(\t\x12$\n\x06limits\x18\x05 \x03(\x0b\x32\x14.fleetmedic.v1.Limit\x12&\n\x07targets\x18\x06 \x03(\x0b\x32\x15.fleetmedic.v1.Target\x12\x30\n\tsnapshots\x18\x07 \x01(\x0e\x32\x1d.fleetmedic.v1.SnapshotPolicy\x12)\n\x06\x62udget\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06probes\x18\t \x03(\t\"B\n\x05Limit\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x0e\n\x06origin\x18\x04 \x01(\t\"\x8a\x02\n\rCheckResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\r\x12\x0c\n\x04last\x18\x03 \x01(\x08\x12&\n\x05\x61gent\x18\x04 \x01(\x0b\x32\x17.fleetmedic.v1.Identity\x12#\n\x05\x63lock\x18\x05 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\x12(\n\x08\x66indings\x18\x06 \x03(\x0b\x32\x16.fleetmedic.v1.Finding\x12*\n\tsnapshots\x18\x07 \x03(\x0b\x32\x17.fleetmedic.v1.Snapshot\x12\"\n\x05\x66\x61\x63ts\x18\x08 \x03(\x0b\x32\x13.fleetmedic.v1.Fact\"J\n\x0bPlanRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\'\n\x07subject\x18\x02 \x01(\x0b\x32\x16.fleetmedic.v1.Subject\"\xd6\x01\n\x0cPlanResponse\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\'\n\x07subject\x18\x03 \x01(\x0b\x32\x16.fleetmedic.v1.Subject\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05\x61gent\x18\x05 \x01(\x0b\x32\x17.fleetmedic.v1.Identity\x12#\n\x05\x63lock\x18\x06 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\"E\n\x0c\x41pplyRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\"a\n\rApplyResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.fleetmedic.v1.Operation\x12#\n\x05\x63lock\x18\x02 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\"\xfe\x01\n\tOperation\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\'\n\x07subject\x18\x03 \x01(\x0b\x32\x16.fleetmedic.v1.Subject\x12,\n\x05state\x18\x04 \x01(\x0e\x32\x1d.fleetmedic.v1.OperationState\x12\x30\n\x0cstarted_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nended_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\naudit_head\x18\x07 \x01(\x0c\"<\n\x0cWatchRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\r\"\x81\x01\n\rWatchResponse\x12\x10\n\x08sequence\x18\x01 \x01(\r\x12\x0c\n\x04last\x18\x02 \x01(\x08\x12+\n\toperation\x18\x03 \x01(\x0b\x32\x18.fleetmedic.v1.Operation\x12#\n\x05\x63lock\x18\x04 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\"G\n\x15ListOperationsRequest\x12.\n\nsince_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"k\n\x16ListOperationsResponse\x12,\n\noperations\x18\x01 \x03(\x0b\x32\x18.fleetmedic.v1.Operation\x12#\n\x05\x63lock\x18\x02 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\"+\n\x0cRenewRequest\x12\x1b\n\x13\x63\x65rtificate_request\x18\x01 \x01(\x0c\"*\n\rRenewResponse\x12\x19\n\x11\x63\x65rtificate_chain\x18\x01 \x01(\x0c\";\n\x12SetDenylistRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x13\n\x0bsigned_list\x18\x02 \x01(\x0c\"\'\n\x13SetDenylistResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"&\n\x0c\x41uditRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x04\"\x80\x01\n\rAuditResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rprevious_hash\x18\x03 \x01(\x0c\x12\x0c\n\x04hash\x18\x04 \x01(\x0c\x12\x0e\n\x06record\x18\x05 \x01(\x0c*\x81\x01\n\x0eSnapshotPolicy\x12\x1f\n\x1bSNAPSHOT_POLICY_UNSPECIFIED\x10\x00\x12\x19\n\x15SNAPSHOT_POLICY_NEVER\x10\x01\x12\x17\n\x13SNAPSHOT_POLICY_BAD\x10\x02\x12\x1a\n\x16SNAPSHOT_POLICY_ALWAYS\x10\x03*\xa5\x01\n\x0eOperationState\x12\x1f\n\x1bOPERATION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17OPERATION_STATE_RUNNING\x10\x01\x12\x18\n\x14OPERATION_STATE_DONE\x10\x02\x12\x1a\n\x16OPERATION_STATE_FAILED\x10\x03\x12\x1f\n\x1bOPERATION_STATE_INTERRUPTED\x10\x04\x32\xab\x05\n\x0c\x41gentService\x12K\n\x08\x44\x65scribe\x12\x1e.fleetmedic.v1.DescribeRequest\x1a\x1f.fleetmedic.v1.DescribeResponse\x12\x44\n\x05\x43heck\x12\x1b.fleetmedic.v1.CheckRequest\x1a\x1c.fleetmedic.v1.CheckResponse0\x01\x12?\n\x04Plan\x12\x1a.fleetmedic.v1.PlanRequest\x1a\x1b.fleetmedic.v1.PlanResponse\x12\x42\n\x05\x41pply\x12\x1b.fleetmedic.v1.ApplyRequest\x1a\x1c.fleetmedic.v1.ApplyResponse\x12\x44\n\x05Watch\x12\x1b.fleetmedic.v1.WatchRequest\x1a\x1c.fleetmedic.v1.WatchResponse0\x01\x12]\n\x0eListOperations\x12$.fleetmedic.v1.ListOperationsRequest\x1a%.fleetmedic.v1.ListOperationsResponse\x12\x42\n\x05Renew\x12\x1b.fleetmedic.v1.RenewRequest\x1a\x1c.fleetmedic.v1.RenewResponse\x12T\n\x0bSetDenylist\x12!.fleetmedic.v1.SetDenylistRequest\x1a\".fleetmedic.v1.SetDenylistResponse\x12\x44\n\x05\x41udit\x12\x1b.fleetmedic.v1.AuditRequest\x1a\x1c.fleetmedic.v1.AuditResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fleetmedic.v1.agent_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SNAPSHOTPOLICY']._serialized_start=2732
-  _globals['_SNAPSHOTPOLICY']._serialized_end=2861
-  _globals['_OPERATIONSTATE']._serialized_start=2864
-  _globals['_OPERATIONSTATE']._serialized_end=3029
+  _globals['_SNAPSHOTPOLICY']._serialized_start=2768
+  _globals['_SNAPSHOTPOLICY']._serialized_end=2897
+  _globals['_OPERATIONSTATE']._serialized_start=2900
+  _globals['_OPERATIONSTATE']._serialized_end=3065
   _globals['_IDENTITY']._serialized_start=168
   _globals['_IDENTITY']._serialized_end=276
   _globals['_CLOCK']._serialized_start=278
@@ -54,37 +54,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LIMIT']._serialized_start=972
   _globals['_LIMIT']._serialized_end=1038
   _globals['_CHECKRESPONSE']._serialized_start=1041
-  _globals['_CHECKRESPONSE']._serialized_end=1271
-  _globals['_PLANREQUEST']._serialized_start=1273
-  _globals['_PLANREQUEST']._serialized_end=1347
-  _globals['_PLANRESPONSE']._serialized_start=1350
-  _globals['_PLANRESPONSE']._serialized_end=1564
-  _globals['_APPLYREQUEST']._serialized_start=1566
-  _globals['_APPLYREQUEST']._serialized_end=1635
-  _globals['_APPLYRESPONSE']._serialized_start=1637
-  _globals['_APPLYRESPONSE']._serialized_end=1734
-  _globals['_OPERATION']._serialized_start=1737
-  _globals['_OPERATION']._serialized_end=1991
-  _globals['_WATCHREQUEST']._serialized_start=1993
-  _globals['_WATCHREQUEST']._serialized_end=2053
-  _globals['_WATCHRESPONSE']._serialized_start=2056
-  _globals['_WATCHRESPONSE']._serialized_end=2185
-  _globals['_LISTOPERATIONSREQUEST']._serialized_start=2187
-  _globals['_LISTOPERATIONSREQUEST']._serialized_end=2258
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=2260
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=2367
-  _globals['_RENEWREQUEST']._serialized_start=2369
-  _globals['_RENEWREQUEST']._serialized_end=2412
-  _globals['_RENEWRESPONSE']._serialized_start=2414
-  _globals['_RENEWRESPONSE']._serialized_end=2456
-  _globals['_SETDENYLISTREQUEST']._serialized_start=2458
-  _globals['_SETDENYLISTREQUEST']._serialized_end=2517
-  _globals['_SETDENYLISTRESPONSE']._serialized_start=2519
-  _globals['_SETDENYLISTRESPONSE']._serialized_end=2558
-  _globals['_AUDITREQUEST']._serialized_start=2560
-  _globals['_AUDITREQUEST']._serialized_end=2598
-  _globals['_AUDITRESPONSE']._serialized_start=2601
-  _globals['_AUDITRESPONSE']._serialized_end=2729
-  _globals['_AGENTSERVICE']._serialized_start=3032
-  _globals['_AGENTSERVICE']._serialized_end=3715
+  _globals['_CHECKRESPONSE']._serialized_end=1307
+  _globals['_PLANREQUEST']._serialized_start=1309
+  _globals['_PLANREQUEST']._serialized_end=1383
+  _globals['_PLANRESPONSE']._serialized_start=1386
+  _globals['_PLANRESPONSE']._serialized_end=1600
+  _globals['_APPLYREQUEST']._serialized_start=1602
+  _globals['_APPLYREQUEST']._serialized_end=1671
+  _globals['_APPLYRESPONSE']._serialized_start=1673
+  _globals['_APPLYRESPONSE']._serialized_end=1770
+  _globals['_OPERATION']._serialized_start=1773
+  _globals['_OPERATION']._serialized_end=2027
+  _globals['_WATCHREQUEST']._serialized_start=2029
+  _globals['_WATCHREQUEST']._serialized_end=2089
+  _globals['_WATCHRESPONSE']._serialized_start=2092
+  _globals['_WATCHRESPONSE']._serialized_end=2221
+  _globals['_LISTOPERATIONSREQUEST']._serialized_start=2223
+  _globals['_LISTOPERATIONSREQUEST']._serialized_end=2294
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=2296
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=2403
+  _globals['_RENEWREQUEST']._serialized_start=2405
+  _globals['_RENEWREQUEST']._serialized_end=2448
+  _globals['_RENEWRESPONSE']._serialized_start=2450
+  _globals['_RENEWRESPONSE']._serialized_end=2492
+  _globals['_SETDENYLISTREQUEST']._serialized_start=2494
+  _globals['_SETDENYLISTREQUEST']._serialized_end=2553
+  _globals['_SETDENYLISTRESPONSE']._serialized_start=2555
+  _globals['_SETDENYLISTRESPONSE']._serialized_end=2594
+  _globals['_AUDITREQUEST']._serialized_start=2596
+  _globals['_AUDITREQUEST']._serialized_end=2634
+  _globals['_AUDITRESPONSE']._serialized_start=2637
+  _globals['_AUDITRESPONSE']._serialized_end=2765
+  _globals['_AGENTSERVICE']._serialized_start=3068
+  _globals['_AGENTSERVICE']._serialized_end=3751
 # @@protoc_insertion_point(module_scope)

@@ -308,6 +308,7 @@ class CheckResponse(_message.Message):
     CLOCK_FIELD_NUMBER: _builtins.int
     FINDINGS_FIELD_NUMBER: _builtins.int
     SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     sequence: _builtins.int
     """1, 2, ... within one answer."""
@@ -322,6 +323,8 @@ class CheckResponse(_message.Message):
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[_finding_pb2.Finding]: ...
     @_builtins.property
     def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[_snapshot_pb2.Snapshot]: ...
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[_finding_pb2.Fact]: ...
     def __init__(
         self,
         *,
@@ -332,10 +335,11 @@ class CheckResponse(_message.Message):
         clock: Global___Clock | None = ...,
         findings: _abc.Iterable[_finding_pb2.Finding] | None = ...,
         snapshots: _abc.Iterable[_snapshot_pb2.Snapshot] | None = ...,
+        facts: _abc.Iterable[_finding_pb2.Fact] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "clock", b"clock"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "clock", b"clock", "findings", b"findings", "last", b"last", "request_id", b"request_id", "sequence", b"sequence", "snapshots", b"snapshots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "clock", b"clock", "facts", b"facts", "findings", b"findings", "last", b"last", "request_id", b"request_id", "sequence", b"sequence", "snapshots", b"snapshots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,25 +25,25 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66leetmedic/v1/finding.proto\x12\rfleetmedic.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe2\x02\n\x07\x46inding\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.fleetmedic.v1.Status\x12\'\n\x07subject\x18\x03 \x01(\x0b\x32\x16.fleetmedic.v1.Subject\x12\x0f\n\x07summary\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12&\n\x07metrics\x18\x06 \x03(\x0b\x32\x15.fleetmedic.v1.Metric\x12#\n\x05table\x18\x07 \x01(\x0b\x32\x14.fleetmedic.v1.Table\x12\x0f\n\x07\x65xcerpt\x18\x08 \x01(\t\x12\x15\n\requal_command\x18\t \x01(\t\x12\x0c\n\x04next\x18\n \x01(\t\x12\x33\n\x0f\x66irst_seen_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x05\x66\x61\x63ts\x18\x0c \x03(\x0b\x32\x13.fleetmedic.v1.Fact\"#\n\x04\x46\x61\x63t\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"6\n\x07Subject\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"p\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x12\n\x05limit\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05owner\x18\x05 \x01(\t\x12\x0e\n\x06origin\x18\x06 \x01(\tB\x08\n\x06_limit\"K\n\x05Table\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12 \n\x04rows\x18\x02 \x03(\x0b\x32\x12.fleetmedic.v1.Row\x12\x0f\n\x07omitted\x18\x03 \x01(\r\"\x14\n\x03Row\x12\r\n\x05\x63\x65lls\x18\x01 \x03(\t*\x88\x01\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\r\n\tSTATUS_OK\x10\x01\x12\x0f\n\x0bSTATUS_INFO\x10\x02\x12\x0f\n\x0bSTATUS_WARN\x10\x03\x12\x0f\n\x0bSTATUS_CRIT\x10\x04\x12\x12\n\x0eSTATUS_SKIPPED\x10\x05\x12\x10\n\x0cSTATUS_ERROR\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66leetmedic/v1/finding.proto\x12\rfleetmedic.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe2\x02\n\x07\x46inding\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.fleetmedic.v1.Status\x12\'\n\x07subject\x18\x03 \x01(\x0b\x32\x16.fleetmedic.v1.Subject\x12\x0f\n\x07summary\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12&\n\x07metrics\x18\x06 \x03(\x0b\x32\x15.fleetmedic.v1.Metric\x12#\n\x05table\x18\x07 \x01(\x0b\x32\x14.fleetmedic.v1.Table\x12\x0f\n\x07\x65xcerpt\x18\x08 \x01(\t\x12\x15\n\requal_command\x18\t \x01(\t\x12\x0c\n\x04next\x18\n \x01(\t\x12\x33\n\x0f\x66irst_seen_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x05\x66\x61\x63ts\x18\x0c \x03(\x0b\x32\x13.fleetmedic.v1.Fact\"B\n\x04\x46\x61\x63t\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\x0f\n\x07service\x18\x04 \x01(\t\"6\n\x07Subject\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"p\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x12\n\x05limit\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05owner\x18\x05 \x01(\t\x12\x0e\n\x06origin\x18\x06 \x01(\tB\x08\n\x06_limit\"K\n\x05Table\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12 \n\x04rows\x18\x02 \x03(\x0b\x32\x12.fleetmedic.v1.Row\x12\x0f\n\x07omitted\x18\x03 \x01(\r\"\x14\n\x03Row\x12\r\n\x05\x63\x65lls\x18\x01 \x03(\t*\x88\x01\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\r\n\tSTATUS_OK\x10\x01\x12\x0f\n\x0bSTATUS_INFO\x10\x02\x12\x0f\n\x0bSTATUS_WARN\x10\x03\x12\x0f\n\x0bSTATUS_CRIT\x10\x04\x12\x12\n\x0eSTATUS_SKIPPED\x10\x05\x12\x10\n\x0cSTATUS_ERROR\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fleetmedic.v1.finding_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STATUS']._serialized_start=743
-  _globals['_STATUS']._serialized_end=879
+  _globals['_STATUS']._serialized_start=774
+  _globals['_STATUS']._serialized_end=910
   _globals['_FINDING']._serialized_start=80
   _globals['_FINDING']._serialized_end=434
   _globals['_FACT']._serialized_start=436
-  _globals['_FACT']._serialized_end=471
-  _globals['_SUBJECT']._serialized_start=473
-  _globals['_SUBJECT']._serialized_end=527
-  _globals['_METRIC']._serialized_start=529
-  _globals['_METRIC']._serialized_end=641
-  _globals['_TABLE']._serialized_start=643
-  _globals['_TABLE']._serialized_end=718
-  _globals['_ROW']._serialized_start=720
-  _globals['_ROW']._serialized_end=740
+  _globals['_FACT']._serialized_end=502
+  _globals['_SUBJECT']._serialized_start=504
+  _globals['_SUBJECT']._serialized_end=558
+  _globals['_METRIC']._serialized_start=560
+  _globals['_METRIC']._serialized_end=672
+  _globals['_TABLE']._serialized_start=674
+  _globals['_TABLE']._serialized_end=749
+  _globals['_ROW']._serialized_start=751
+  _globals['_ROW']._serialized_end=771
 # @@protoc_insertion_point(module_scope)
