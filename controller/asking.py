@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from controller import compare, fleet
 from controller.calling import MARGIN, Bounds
+from controller.host_report import HostReport, State, judged
 from controller.inventory import connection, requests
 from controller.inventory.connection import Endpoint
 from controller.inventory.graph import Host
-from controller.report import HostReport, State, judged
 from controller.transport import stdio
 from controller.transport.mtls import Identity
 from fleetmedic.v1.agent_pb2 import (

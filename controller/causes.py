@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import grpc
 import grpc.aio
 
+from controller.host_report import State
 from controller.inventory.connection import Endpoint
-from controller.report import State
 
 NO_ANSWER = "sent what is no answer: another program, or an agent of another version, listens there"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from controller.exit_codes import FAILED, UNREACHABLE, WARNED
-from controller.report import HARMLESS, SILENT, HostReport, State
+from controller.host_report import HARMLESS, SILENT, HostReport, State
 from controller.store.runs import Run
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_OK, STATUS_SKIPPED, STATUS_WARN, Finding, Status
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from controller.report import HostReport
+from controller.host_report import HostReport
 from fleetmedic.v1.agent_pb2 import CheckResponse
 from fleetmedic.v1.finding_pb2 import STATUS_WARN, Fact, Finding, Row, Subject, Table
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from controller.report import SILENT, HostReport, State
+from controller.host_report import SILENT, HostReport, State
 
 OWN_ERROR = 1
 FAILED = 2

@@ -11,8 +11,8 @@ from google.protobuf.message import DecodeError
 
 from controller.calling import Bounds, Calls, Line, LocalTrouble, Unreachable, raise_descriptor_limit
 from controller.causes import NO_ANSWER, rpc_cause
+from controller.host_report import HostReport, State, judged
 from controller.inventory.connection import Endpoint
-from controller.report import HostReport, State, judged
 from controller.transport import mtls
 from controller.transport.answers import Intake, TooMuch
 from fleetmedic.v1.agent_pb2 import CheckResponse

@@ -1,4 +1,4 @@
-"""A time as a person writes it: ISO 8601, 14:30, 15 minutes ago, 30m; always UTC, and never guessed."""
+"""Times and durations as people write and read them: ISO 8601, 14:30, 15 minutes ago, 4h; always UTC, never guessed."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -42,6 +42,28 @@ def instant(text: str, now: datetime) -> datetime:
         return now - timedelta(seconds=seconds)
     except OverflowError as error:
         raise ValueError(f"{text!r} lies before all dates") from error
+
+
+def duration(text: str) -> float:
+    """Seconds of 30s, 10m, 4h, 2d or 1h30m. ValueError says what is wrong."""
+    seconds = _seconds(" ".join(text.lower().split()))
+    if seconds is None:
+        raise ValueError(f"{text!r} is no span of time, such as 30s, 10m, 4h or 2d")
+    return float(seconds)
+
+
+def until(text: str, now: datetime) -> datetime:
+    """The moment, in UTC, that a duration from now or an ISO time means. ValueError says what is wrong."""
+    words = " ".join(text.lower().split())
+    if found := ISO.fullmatch(words):
+        return _dated(text, found)
+    seconds = _seconds(words)
+    if seconds is None:
+        raise ValueError(f"{text!r} is neither a span such as 4h or 2d nor a time such as 2026-11-24T08:00Z")
+    try:
+        return now + timedelta(seconds=seconds)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} lies after all dates") from error
 
 
 def _dated(text: str, found: re.Match[str]) -> datetime:

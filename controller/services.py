@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from controller.report import HARMLESS, HostReport
+from controller.host_report import HARMLESS, HostReport
 from fleetmedic.v1.finding_pb2 import STATUS_OK, STATUS_WARN
 
 

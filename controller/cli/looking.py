@@ -9,9 +9,9 @@ from controller import asking
 from controller.asking import Question
 from controller.calling import Bounds
 from controller.cli.options import Desk
+from controller.host_report import HostReport, State
 from controller.inventory.connection import AGENTLESS
 from controller.inventory.graph import Host, InventoryError
-from controller.report import HostReport, State
 from controller.transport.mtls import Identity
 from controller.trust import files
 

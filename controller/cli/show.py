@@ -11,9 +11,9 @@ from controller import exit_codes, tables
 from controller.asking import Question
 from controller.cli import kept, looking, options
 from controller.cli.options import Desk
+from controller.host_report import SILENT, HostReport, State
 from controller.inventory.graph import InventoryError
 from controller.render import show_text
-from controller.report import SILENT, HostReport, State
 from controller.store import database
 from controller.tables import KINDS, Kind, Table
 

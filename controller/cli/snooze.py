@@ -12,7 +12,8 @@ from pathlib import Path
 
 import click
 
-from controller.cli import options, times
+from controller import moments
+from controller.cli import options
 from controller.cli.options import Desk
 from controller.inventory.graph import InventoryError
 from controller.render import check_json
@@ -98,7 +99,7 @@ def _reason(text: str) -> str:
 
 def _until(text: str, now: float) -> float:
     try:
-        end = times.until(text, now)
+        end = moments.until(text, datetime.fromtimestamp(now, UTC)).timestamp()
     except ValueError as error:
         raise click.UsageError(f"--for: {error}") from error
     if not SHORTEST <= end - now <= LONGEST:

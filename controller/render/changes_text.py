@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from controller.changes import BAD_NEWS, Change, Changes, FindingChange, HostChange
+from controller.host_report import HARMLESS
 from controller.render import check_text
 from controller.render.check_text import LONGEST, WORDS, Shown, View, about, counted, first_seen, lines
 from controller.render.escape import line
 from controller.render.host_ranges import fold
 from controller.render.paper import Paper
-from controller.report import HARMLESS
 from controller.snoozing import Rest
 from controller.store.runs import Run
 from fleetmedic.v1.finding_pb2 import Finding, Status

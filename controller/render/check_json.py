@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from controller import compare, services
-from controller.report import HostReport
+from controller.host_report import HostReport
 from controller.snoozing import Rest, Resting
 from controller.store.runs import Run
 from controller.store.snoozes import Snooze

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from controller.host_report import HostReport, State
 from controller.render.check_text import LONGEST, WORDS, until
 from controller.render.escape import block, line
-from controller.report import HostReport, State
 from controller.snoozing import Rest, Resting
 from controller.store.runs import Run
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_INFO, STATUS_OK, STATUS_SKIPPED, STATUS_WARN, Finding

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
+from controller.host_report import HARMLESS, SILENT, HostReport, State
 from controller.render.check_text import ORDER, WORDS, counted, tally, until
 from controller.render.escape import line
-from controller.report import HARMLESS, SILENT, HostReport, State
 from controller.snoozing import Rest
 from controller.store.runs import Run
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_WARN

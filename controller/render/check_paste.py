@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from controller import services
+from controller.host_report import HARMLESS, HostReport, State
 from controller.render import redacted
 from controller.render.check_text import ORDER, WORDS, ago, counted, tally
 from controller.render.escape import line
 from controller.render.host_ranges import fold
-from controller.report import HARMLESS, HostReport, State
 from controller.snoozing import NONE, Rest
 from controller.store.runs import Run
 from fleetmedic.v1.finding_pb2 import STATUS_WARN, Finding, Status

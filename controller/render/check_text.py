@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from controller import services
+from controller.host_report import HARMLESS, SILENT, HostReport, State
 from controller.render.escape import line
 from controller.render.host_ranges import fold
 from controller.render.paper import Paper
-from controller.report import HARMLESS, SILENT, HostReport, State
 from controller.snoozing import NONE, Rest, Resting
 from controller.store.runs import Run
 from controller.store.snoozes import Snooze

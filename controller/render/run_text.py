@@ -4,10 +4,10 @@ import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from controller.host_report import HostReport, State
 from controller.render.check_text import LONGEST, ORDER, WORDS
 from controller.render.escape import block, line
 from controller.render.paper import Paper
-from controller.report import HostReport, State
 from controller.snoozing import NONE, Rest
 from controller.store.runs import Run
 from fleetmedic.v1.finding_pb2 import STATUS_OK, STATUS_SKIPPED, Finding, Table

@@ -8,10 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from controller import writing
+from controller.host_report import HostReport
 from controller.render import check_json, check_text, run_text
 from controller.render.check_text import View
 from controller.render.paper import Paper
-from controller.report import HostReport
 from controller.snoozing import Rest, Resting
 from controller.store.runs import Run
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from controller.report import SILENT, State
+from controller.host_report import SILENT, State
 from controller.store.history import Bad, Glance, Look, Subject
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_WARN
 

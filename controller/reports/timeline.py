@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from controller.report import SILENT, State
+from controller.host_report import SILENT, State
 from controller.reports.episodes import NO_ANSWER, Moment
 from controller.reports.found import Found
 from controller.store.history import Glance, Look

@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 
-from controller.report import HostReport
+from controller.host_report import HostReport
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_INFO, STATUS_OK, STATUS_WARN
 
 Pairs = frozenset[tuple[str, str]]

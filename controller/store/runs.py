@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from controller.exit_codes import INTERRUPTED
-from controller.report import HARMLESS, HostReport, State
+from controller.host_report import HARMLESS, HostReport, State
 from controller.store import events, ids, looked
 from fleetmedic.v1.agent_pb2 import CheckResponse
 from fleetmedic.v1.finding_pb2 import STATUS_SKIPPED, STATUS_WARN

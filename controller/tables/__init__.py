@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from controller.report import HostReport
+from controller.host_report import HostReport
 from controller.tables import databases, hosts
 from controller.tables.kind import Kind, Row, Value, number
 from fleetmedic.v1.snapshot_pb2 import FAILURE_KIND_NOT_LOOKED, Snapshot

@@ -5,7 +5,7 @@ from typing import cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from controller.report import HostReport, State, judged
+from controller.host_report import HostReport, State, judged
 from controller.store.runs import Run
 from fleetmedic.v1.agent_pb2 import CheckResponse, Identity
 from fleetmedic.v1.finding_pb2 import (

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from controller import describing, fleet
 from controller.calling import Bounds
-from controller.report import HostReport, State
+from controller.host_report import HostReport, State
 from controller.transport import answers
 from controller.transport.answers import Intake, TooMuch
 from fleetmedic.v1.agent_pb2 import CheckRequest, CheckResponse, DescribeResponse

@@ -6,7 +6,7 @@ import pytest
 
 from controller import changes
 from controller.changes import Change, Changes
-from controller.report import HostReport, State
+from controller.host_report import HostReport, State
 from controller.store.runs import Run
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_INFO, STATUS_OK, STATUS_WARN, Status
 from tests.controller import reports

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from controller import causes, describing, fleet
 from controller.calling import Bounds
+from controller.host_report import HostReport, State, judged
 from controller.inventory.connection import Endpoint
 from controller.render import check_json, check_text, run_text
 from controller.render.check_text import Again, View
 from controller.render.paper import Paper
-from controller.report import HostReport, State, judged
 from controller.store import database, runs
 from controller.transport.mtls import Identity
 from fleetmedic.v1.agent_pb2 import CheckRequest, CheckResponse

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.moments import instant, span, stamp
+from controller.moments import duration, instant, span, stamp, until
 
 NOW = datetime(2024, 1, 15, 15, 15, 30, tzinfo=UTC)
 
@@ -93,3 +93,35 @@ def test_a_time_of_day_is_never_still_to_come_and_less_than_a_day_ago(now: datet
 )
 def test_a_span_is_two_units_at_most(seconds: float, said: str) -> None:
     assert span(seconds) == said
+
+
+@pytest.mark.covers("exp:snooze")
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30s", 30), ("10m", 600), ("4h", 14400), (" 2d ", 172800), ("1h30m", 5400), ("90 minutes", 5400)],
+)
+def test_a_span_has_a_unit(text: str, seconds: float) -> None:
+    assert duration(text) == seconds
+    assert until(text, NOW) == NOW + timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "4", "4 x", "-4h", "1e3s", "1.5h", "h", "99999999s", "٤h", "2024-01-15"])
+def test_what_is_no_span_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no span of time, such as 30s, 10m, 4h or 2d"):
+        duration(text)
+    with pytest.raises(ValueError, match="neither a span such as 4h or 2d nor a time"):
+        until(text, NOW)
+
+
+@pytest.mark.covers("exp:snooze")
+@pytest.mark.parametrize(
+    "text",
+    ["2024-01-15T16:15:30Z", "2024-01-15T16:15:30", "2024-01-15 16:15:30", "2024-01-15T18:15:30+02:00"],
+)
+def test_a_moment_without_an_offset_is_utc(text: str) -> None:
+    assert until(text, NOW) == NOW + timedelta(hours=1)
+
+
+def test_a_day_that_does_not_exist_is_named() -> None:
+    with pytest.raises(ValueError, match="2024-02-30T10:00"):
+        until("2024-02-30T10:00", NOW)

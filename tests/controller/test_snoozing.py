@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from controller import snoozing
-from controller.report import HostReport, State
+from controller.host_report import HostReport, State
 from controller.snoozing import Rest
 from controller.store import events, runs, snoozes
 from controller.store.database import connect

@@ -7,9 +7,9 @@ from io import StringIO
 import pytest
 
 from controller import tables
+from controller.host_report import HostReport, State
 from controller.render import show_text
 from controller.render.paper import Paper
-from controller.report import HostReport, State
 from controller.tables import KINDS, Table
 from fleetmedic.v1.agent_pb2 import CheckResponse
 from fleetmedic.v1.snapshot_pb2 import (

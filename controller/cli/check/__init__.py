@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from controller import changes, exit_codes
+from controller import changes, exit_codes, moments
 from controller.asking import Question
-from controller.cli import looking, options, times
+from controller.cli import looking, options
 from controller.cli.check.keeping import Keeping
 from controller.cli.check.once import Checking, Looked, against
 from controller.cli.check.showing import PROGRAMS, Showing, Wanted, listener
@@ -143,7 +143,7 @@ def _interval(watch: str | None) -> float | None:
     if watch is None:
         return None
     try:
-        seconds = times.span(watch)
+        seconds = moments.duration(watch)
     except ValueError as error:
         raise click.UsageError(f"--watch: {error}") from error
     if not SHORTEST_INTERVAL <= seconds <= LONGEST_INTERVAL:

@@ -12,7 +12,7 @@ from controller.cli.check.keeping import Keeping
 from controller.cli.check.showing import Showing
 from controller.cli.looking import Asked
 from controller.cli.options import Desk
-from controller.report import HostReport, State
+from controller.host_report import HostReport, State
 from controller.snoozing import Rest
 from controller.store.database import StoreError
 from controller.store.runs import Run

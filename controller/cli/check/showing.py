@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from controller.changes import Changes
 from controller.cli.looking import Asked
 from controller.cli.options import Desk
+from controller.host_report import HostReport
 from controller.render import check_json, check_text
 from controller.render.check_text import Again, View
 from controller.render.paper import Paper
-from controller.report import HostReport
 from controller.snoozing import Rest, Resting
 from controller.store.runs import Run
 

@@ -11,10 +11,10 @@ import click
 from controller import exit_codes
 from controller.cli.check.once import Checking, Looked, against
 from controller.cli.check.showing import Showing
+from controller.host_report import State
 from controller.render import changes_json, changes_text, check_json
 from controller.render.check_text import counted, tally
 from controller.render.escape import line
-from controller.report import State
 
 
 @dataclass(frozen=True, slots=True)

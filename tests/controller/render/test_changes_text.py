@@ -8,10 +8,10 @@ import pytest
 
 from controller import changes, snoozing
 from controller.changes import Changes
+from controller.host_report import HostReport
 from controller.render import changes_json, changes_text
 from controller.render.check_text import Again, View
 from controller.render.paper import paper
-from controller.report import HostReport
 from controller.snoozing import Rest
 from controller.store.runs import Run
 from controller.store.snoozes import About, Snooze

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from controller.host_report import State
 from controller.render import check_json
-from controller.report import State
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_UNSPECIFIED, STATUS_WARN, Metric, Row, Status, Table
 from tests.controller import reports
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.host_report import State
 from controller.render import check_text, escape
 from controller.render.check_text import Again, View
 from controller.render.paper import paper
-from controller.report import State
 from controller.store.runs import Run
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_INFO, STATUS_OK, STATUS_SKIPPED, STATUS_WARN, Finding, Status
 from tests.controller import reports, terminal

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller import snoozing
+from controller.host_report import HostReport, State
 from controller.render import check_junit, check_nagios, check_paste, escape
-from controller.report import HostReport, State
 from controller.snoozing import NONE, Rest
 from controller.store.runs import Run
 from controller.store.snoozes import About, Snooze

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.report import HostReport
+from controller.host_report import HostReport
 from controller.store import history, runs
 from controller.store.database import connect
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_INFO, STATUS_OK, STATUS_WARN
