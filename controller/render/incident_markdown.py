@@ -13,7 +13,7 @@ from controller.reports.episodes import NO_ANSWER
 from controller.reports.found import Found
 from controller.reports.incident import Incident
 from controller.reports.prompts import ACTIONS, OPEN
-from controller.reports.timeline import Entry
+from controller.reports.timeline import DEPLOYED, Entry
 
 SECTIONS = (
     "Summary",
@@ -311,6 +311,12 @@ class _Writer:
     def _contributing(self) -> Iterator[str]:
         incident = self._incident
         facts = [
+            f"A change {self._before_onset(entry)}: {text(_cut(entry.text, LONGEST_CELL))} on {_on(entry.hosts)}, "
+            f"{self._time(entry.at)} (run {entry.run})."
+            for entry in incident.timeline
+            if entry.kind == DEPLOYED
+        ]
+        facts += [
             f"Critical since long before the start: {self._short(item)}. It is there without this incident too, "
             "but may have made it possible or worse."
             for item in incident.background
@@ -318,6 +324,13 @@ class _Writer:
         facts += [f"Warned of in this time: {self._short(item)}." for item in incident.warnings]
         yield from _listed(facts)
         yield from _prompts("contributing_factors")
+
+    def _before_onset(self, entry: Entry) -> str:
+        """How long before the first sight of anything critical: cause comes before effect, and is no proof of it."""
+        onset = self._incident.milestones.onset
+        if onset is None:
+            return "in this time"
+        return f"{span(onset - entry.at)} before the first sight" if entry.at <= onset else "after the first sight"
 
     def _short(self, item: Found) -> str:
         what = f"{item.id} on {fold(item.hosts)}: {item.summary}".rstrip(".")

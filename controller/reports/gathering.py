@@ -11,7 +11,7 @@ from controller.reports.episodes import RANK, trace
 from controller.reports.found import CRITICAL
 from controller.reports.incident import LONG_BEFORE, Asked, Incident, Window
 from controller.reports.severity import Severity
-from controller.store import history
+from controller.store import deployments, history
 from controller.store.history import Subject
 from fleetmedic.v1.finding_pb2 import Finding
 
@@ -37,11 +37,12 @@ def gather(base: sqlite3.Connection | None, given: Given, now: float) -> Inciden
     start, start_from = (given.start, "") if given.start is not None else _start(base, end)
     asked = Asked(given.title, given.severity, Window(start, end, start_from, end_from), now, given.light)
     if base is None:
-        return incident.build(asked, (), None, _nothing)
+        return incident.build(asked, (), None, (), _nothing)
     since = end - DAY if start is None else start
     runs = history.between(base, since, end)
     before = history.last_before(base, since, DAY)
-    return incident.build(asked, runs, before, lambda run, subject: history.finding(base, run, subject))
+    deployed = deployments.between(base, since - LONG_BEFORE, end)
+    return incident.build(asked, runs, before, deployed, lambda run, subject: history.finding(base, run, subject))
 
 
 def _nothing(_: str, __: Subject) -> Finding | None:

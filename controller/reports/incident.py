@@ -9,6 +9,7 @@ from controller.reports.episodes import CLOCK_TOLERANCE, NO_ANSWER, trace
 from controller.reports.found import Found, Lookup, fold
 from controller.reports.severity import Severity
 from controller.reports.timeline import Entry
+from controller.store.deployments import Deployment
 from controller.store.history import Look
 
 # What was bad for longer than this before the start is a condition the incident met, and not what set it off.
@@ -96,8 +97,13 @@ class Incident:
     timeline: tuple[Entry, ...]
 
 
-def build(asked: Asked, runs: Sequence[Look], before: Look | None, lookup: Lookup) -> Incident:
-    """`runs` are those of the window, oldest first; `lookup` gives a finding with its evidence."""
+def build(
+    asked: Asked, runs: Sequence[Look], before: Look | None, deployed: Sequence[Deployment], lookup: Lookup
+) -> Incident:
+    """`runs` are those of the window, oldest first; `lookup` gives a finding with its evidence.
+
+    `deployed` is what was deployed in it and in the hour before.
+    """
     looks = ([before] if before else []) + list(runs)
     inside = {look.id for look in runs}
     episodes = [item for item in trace(looks) if any(moment.run in inside for moment in item.moments)]
@@ -120,7 +126,7 @@ def build(asked: Asked, runs: Sequence[Look], before: Look | None, lookup: Looku
         warnings=tuple(item for item in quiet if item.word == "warn"),
         blind=tuple(item for item in quiet if item.word != "warn"),
         clocks=_clocks(runs),
-        timeline=timeline.entries(runs, before, found, asked.window.start),
+        timeline=timeline.entries(runs, before, found, deployed, asked.window.start),
     )
 
 

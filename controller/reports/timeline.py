@@ -1,16 +1,17 @@
 """The incident minute by minute: each run, and what it saw begin, get worse and be gone, folded over hosts."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from controller.host_report import SILENT, State
 from controller.reports.episodes import NO_ANSWER, Moment
 from controller.reports.found import Found
+from controller.store.deployments import Deployment
 from controller.store.history import Glance, Look
 
-CHECK, BEGAN, WORSE, GONE = "check", "first seen", "worse", "gone"
-PLACE = {CHECK: 0, BEGAN: 1, WORSE: 2, GONE: 3}
+DEPLOYED, CHECK, BEGAN, WORSE, GONE = "change", "check", "first seen", "worse", "gone"
+PLACE = {DEPLOYED: 0, CHECK: 1, BEGAN: 2, WORSE: 3, GONE: 4}
 ORDER = ("failed", "no answer", "warned", "ok", "not checked", "not asked")
 
 
@@ -27,10 +28,14 @@ class Entry:
 
 
 def entries(
-    runs: Sequence[Look], before: Look | None, found: Iterable[Found], start: float | None
+    runs: Sequence[Look],
+    before: Look | None,
+    found: Iterable[Found],
+    deployed: Iterable[Deployment],
+    start: float | None,
 ) -> tuple[Entry, ...]:
     """By time. What began before `start` stands at its own time, and says so."""
-    rows = list(_checks(runs))
+    rows = [*_deployments(deployed), *_checks(runs)]
     if before:
         rows.append(_check(before, "the last check before the start"))
     for item in found:
@@ -60,6 +65,19 @@ def _of(item: Found, start: float | None) -> Iterator[Entry]:
     for run, ends in gone.items():
         text = "answers again" if item.id == NO_ANSWER else f"{item.id} looked again and finds nothing bad"
         yield Entry(ends[0][1].at, GONE, text, _hosts(ends), run, item.key)
+
+
+def _deployments(deployed: Iterable[Deployment]) -> Iterator[Entry]:
+    """A row for each release of a service over the hosts that got it, one more where a host got it again."""
+    groups: dict[tuple[str, str, int], list[Deployment]] = {}
+    had: Counter[tuple[str, str, str]] = Counter()
+    for item in deployed:
+        place = (item.service, item.release, item.host)
+        groups.setdefault((item.service, item.release, had[place]), []).append(item)
+        had[place] += 1
+    for (service, release, _), items in groups.items():
+        hosts = tuple(item.host for item in items)
+        yield Entry(items[0].at, DEPLOYED, f"{service} was deployed: {release}", hosts, items[0].run, "")
 
 
 def _hosts(pairs: Iterable[tuple[str, Moment]]) -> tuple[str, ...]:

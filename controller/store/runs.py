@@ -8,7 +8,7 @@ from itertools import islice
 
 from controller.exit_codes import INTERRUPTED
 from controller.host_report import HARMLESS, HostReport, State
-from controller.store import events, ids, looked
+from controller.store import deployments, events, ids, looked
 from fleetmedic.v1.agent_pb2 import CheckResponse
 from fleetmedic.v1.finding_pb2 import STATUS_SKIPPED, STATUS_WARN
 
@@ -91,6 +91,8 @@ def save(base: sqlite3.Connection, run: Run, actor: str, now: float) -> None:
             ],
         )
         base.executemany("INSERT INTO findings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _finding_rows(run))
+        told = (row for report in run.reports for row in deployments.rows(run.id, run.started_at, report))
+        base.executemany("INSERT INTO deployments VALUES (?, ?, ?, ?, ?, ?)", told)
         text = f"{run.kind} of {run.pattern}: {len(run.reports)} hosts, exit code {run.exit_code}"
         data = {"run": run.id, "hosts": len(run.reports), "checks": run.checks, "exit_code": run.exit_code}
         events.append(base, events.Event(run.started_at, run.kind, actor, "controller", text, data), now)

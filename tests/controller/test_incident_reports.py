@@ -23,7 +23,16 @@ from controller.reports.incident import Incident
 from controller.reports.severity import LEVELS, parse
 from controller.store import runs
 from controller.store.database import connect
-from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_WARN, Finding, Row, Table
+from fleetmedic.v1.finding_pb2 import (
+    STATUS_CRIT,
+    STATUS_ERROR,
+    STATUS_INFO,
+    STATUS_WARN,
+    Finding,
+    Metric,
+    Row,
+    Table,
+)
 from tests.controller import reports
 from tests.controller.render.test_markdown import FOREIGN, HOSTILE
 from tests.controller.reports import NEWER, NOW, answered, finding, silent
@@ -366,6 +375,27 @@ def test_runs_outside_the_time_are_not_in_it(history: History) -> None:
     made = history.report()
     assert (made.runs, made.before, made.found, made.timeline) == ((), None, (), ())
     assert "No runs were kept between 2024-01-15 14:40:00Z and 2024-01-15 15:10:00Z" in history.text()
+
+
+def deployed(ago: float, release: str) -> Finding:
+    made = finding("DEPLOY-RECENT", STATUS_INFO, "orders", "orders-app", "orders-app was deployed")
+    made.metrics.append(Metric(name="seconds", value=ago))
+    made.table.rows.append(Row(cells=("image", release)))
+    return made
+
+
+@pytest.mark.covers("exp:C7")
+def test_what_was_deployed_shortly_before_stands_in_the_timeline_and_among_what_may_have_contributed(
+    history: History,
+) -> None:
+    history.check(
+        0, well_db(), answered("web01", deployed(60, "orders:2")), answered("web02", deployed(50, "orders:2"))
+    )
+    history.check(4, answered("db01", lock()), answered("web01", deployed(300, "orders:2"), health()))
+    text = history.text(start=0, end=10)
+    assert re.search(r"\| change \| \*\*web01,02\*\*: orders was deployed: orders:2 \|", text)
+    contributed = section(text, "Contributing factors")
+    assert re.search(r"- A change \S+ before the first sight: orders was deployed: orders:2 on web01,02", contributed)
 
 
 @pytest.mark.covers("exp:S5")
