@@ -18,7 +18,7 @@ import dns.rrset
 
 from tests.lab import sandbox
 
-MODES = ("answer", "servfail", "nxdomain", "refused", "silent")
+MODES = ("answer", "rotate", "servfail", "nxdomain", "refused", "silent")
 RESOLV_CONF = Path("/etc/resolv.conf")
 
 
@@ -43,7 +43,7 @@ class DnsServer:
         return list(self._behaviour.questions)
 
     def set(self, mode: str) -> None:
-        """Answer from now on as `mode` says: answer, servfail, nxdomain, refused or silent."""
+        """Answer from now on as `mode` says: answer, rotate (one address, another each time), servfail and so on."""
         if mode not in MODES:
             raise ValueError(f"no mode {mode}: {', '.join(MODES)}")
         self._behaviour.mode = mode
@@ -89,11 +89,13 @@ def _reply(query: dns.message.Message, behaviour: _Behaviour) -> dns.message.Mes
         return None
     reply = dns.message.make_response(query)
     reply.flags |= dns.flags.RA
-    if behaviour.mode != "answer":
+    if behaviour.mode not in ("answer", "rotate"):
         reply.set_rcode(dns.rcode.from_text(behaviour.mode.upper()))
     elif name not in behaviour.answers:
         reply.set_rcode(dns.rcode.NXDOMAIN)
     elif addresses := [text for text in behaviour.answers[name] if _kind(text) == question.rdtype]:
+        if behaviour.mode == "rotate":
+            addresses = [addresses[len(behaviour.questions) % len(addresses)]]
         reply.answer.append(dns.rrset.from_text(question.name, 5, "IN", _kind(addresses[0]), *addresses))
     return reply
 

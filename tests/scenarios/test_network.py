@@ -13,6 +13,7 @@ from tests.lab.agents import Desk, Fleet
 from tests.lab.authority import Authority, Files
 from tests.lab.nginx import Nginx
 from tests.lab.postgres import Postgres
+from tests.lab.waiting import until
 from tests.lab.webapp import WebApp
 
 DAY = timedelta(days=1)
@@ -74,6 +75,27 @@ def test_a_name_that_does_not_resolve_is_named_with_what_each_server_says(
     bad = evidence.fault("DNS-RESOLVE", found, name="db.lab")
     assert bad["status"] == "crit"
     assert f"127.0.0.53 {'timeout' if fault == 'silent' else fault.upper()}" in bad["summary"]
+
+
+@pytest.mark.covers("chk:DNS-RESOLVE", "exp:E17")
+def test_hosts_that_get_other_addresses_for_a_name_are_named(desk: Desk, site: Fleet, folder: Path) -> None:
+    def odd(fleet: Fleet) -> list[str]:
+        return [item["summary"] for item in fleet.findings("--include", "DNS-RESOLVE") if item["kind"] == "fleet"]
+
+    addresses = [f"127.0.3.{number}" for number in range(1, 8)]
+    with (
+        agents.run(desk, "web05", port=7475) as second,
+        agents.fleet(desk, [*site.agents, second]) as fleet,
+        dns_server.run({"db.lab": addresses}, host="127.0.0.53", port=53) as server,
+        dns_server.resolver(folder / "resolv.conf", ["127.0.0.53"]),
+    ):
+        asked = agents.asking(fleet, fleetmedic_dns=["db.lab"])
+        assert odd(asked) == []
+        server.set("rotate")
+        # By chance both may get the same one.
+        said = until("they differ", lambda: odd(asked), seconds=20)
+    assert len(said) == 2
+    assert "as on 1 of 2; and there is no usual one" in said[0]
 
 
 @pytest.mark.covers("chk:HTTP-HEALTH")

@@ -1,15 +1,20 @@
-"""Names resolve, by the system and by each of its name servers, within half a second."""
+"""Names resolve, by the system and by each of its name servers, within half a second.
+
+Every host that asks for a name should get the same addresses: the controller says which do not, for a record that was
+moved is stale there, or their resolver is another.
+"""
 
 import shlex
 from collections.abc import Iterator
 
 from agent.rule import Level, Limit, Limits, Seen, age, finding, metric, seconds, table
-from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_OK, STATUS_WARN, Finding
+from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_OK, STATUS_WARN, Fact, Finding
 from fleetmedic.v1.snapshot_pb2 import DnsAnswer, Snapshot
 
 NEEDS = ("dns",)
 UNANSWERED = STATUS_ERROR
 SLOW = Limit("slow_seconds", 0.5, "seconds", "own")
+OWN = frozenset({"127.0.0.1", "127.0.1.1", "::1"})
 NO_NAME = frozenset({"NXDOMAIN", "not a name"})
 NEXT_NAME = "no server knows the name: is it spelt right, was its record deleted, does the search domain fit?"
 NEXT_SERVER = "the name servers fail: look at the resolver and the network to it before you look at the service"
@@ -29,7 +34,7 @@ def _judged(snapshot: Snapshot, slow: Limit) -> Finding:
         for item in (dns.system, *dns.servers)
     ]
     unknown = any(item.code in NO_NAME for item in (dns.system, *dns.servers))
-    return finding(
+    made = finding(
         status,
         snapshot.target,
         f"{dns.name}: {said}",
@@ -38,6 +43,10 @@ def _judged(snapshot: Snapshot, slow: Limit) -> Finding:
         equal_command=f"getent hosts {shlex.quote(dns.name)}; nslookup {shlex.quote(dns.name)}",
         next_step=NEXT_NAME if unknown else NEXT_SERVER,
     )
+    # This host's own address it may well call by another name.
+    if dns.system.addresses and not all(address in OWN for address in dns.system.addresses):
+        made.facts.append(Fact(name=f"addresses of {dns.name}", value=" ".join(sorted(dns.system.addresses))))
+    return made
 
 
 def _said(snapshot: Snapshot, took: float, slow: Limit) -> tuple[Level, str]:
