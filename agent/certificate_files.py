@@ -1,9 +1,12 @@
 """Certificate files and their keys as they lie on this host; of a key nothing is told but whether it fits."""
 
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 
 from fleetmedic.v1.snapshot_pb2 import Certificate, CertificateFile
@@ -56,6 +59,8 @@ def _chain(file: Path) -> list[x509.Certificate]:
     text = _text(file)
     try:
         return x509.load_pem_x509_certificates(text)
+    except UnsupportedAlgorithm as error:
+        raise _Unread("unsupported", f"{file}: of a kind that this agent can't read") from error
     except ValueError as error:
         said = "holds a private key: the two files are swapped" if b"PRIVATE KEY-----" in text else "no certificate"
         raise _Unread("not-pem", f"{file}: {said}") from error
@@ -71,9 +76,19 @@ def _hold(leaf: x509.Certificate, file: Path) -> None:
     except ValueError as error:
         said = "holds a certificate: the two files are swapped" if b"CERTIFICATE-----" in text else "no private key"
         raise _Unread("not-pem", f"{file}: {said}") from error
-    shape = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    if key.public_key().public_bytes(*shape) != leaf.public_key().public_bytes(*shape):
+    except UnsupportedAlgorithm as error:
+        raise _Unread("unsupported", f"{file}: of a kind that this agent can't read") from error
+    if _public(key.public_key) != _public(leaf.public_key):
         raise _Unread("mismatch", f"{file} is the key of another certificate")
+
+
+def _public(key_of: Callable[[], Any]) -> bytes:
+    """The public half, whatever its kind."""
+    try:
+        made: bytes = key_of().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    except UnsupportedAlgorithm as error:
+        raise _Unread("unsupported", "of a kind that this agent can't read") from error
+    return made
 
 
 def _told(item: x509.Certificate) -> Certificate:

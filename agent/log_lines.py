@@ -5,6 +5,8 @@ import re
 import struct
 from collections.abc import Iterator
 
+from agent import redact
+
 # Docker's frame: the stream (0 to 2), three zeros, the length of what follows.
 HEADER = 8
 LEVELS = frozenset({"error", "critical", "fatal", "emergency", "alert", "panic"})
@@ -17,6 +19,9 @@ ACCESS = re.compile(r'"(?:GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) (\S{1,2048}) H
 NAMED = re.compile(r"""["']?\b(?:path|endpoint|route)["']?\s{0,2}[:=]\s{0,2}["']?(/[^\s"',}]{0,1024})""")
 SERVER_ERROR = 500
 LONGEST_PATH = 120
+LONGEST_PART = 40
+# What no developer calls a resource: long, with digits, and with both cases.
+TOKEN = re.compile(r"^(?=.*\d)(?=.*[a-z])(?=.*[A-Z]).{16,}$")
 UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 HEXADECIMAL = re.compile(r"(?=[a-fA-F]*\d)[0-9a-fA-F]{8,}")
 NUMBER = re.compile(r"\d+")
@@ -79,7 +84,14 @@ def shape(path: str) -> str:
     bare = path.partition("?")[0].partition("#")[0]
     if "://" in bare:
         bare = "/" + bare.partition("://")[2].partition("/")[2]
-    return "/".join(map(_part, bare[:LONGEST_PATH].split("/")))
+    # Whole parts alone: half of a token would pass for a name.
+    made = ""
+    for place, part in enumerate(bare.split("/")):
+        longer = f"{made}/{_part(part)}" if place else _part(part)
+        if len(longer) > LONGEST_PATH:
+            return f"{made}/..."
+        made = longer
+    return made
 
 
 def _part(part: str) -> str:
@@ -90,4 +102,5 @@ def _part(part: str) -> str:
     if HEXADECIMAL.fullmatch(part):
         return "<hex>"
     # A mail address, a token, anything long: whose it is is nobody's matter here.
-    return "<text>" if "@" in part or "%" in part or len(part) > 40 else part
+    strange = "@" in part or "%" in part or len(part) > LONGEST_PART or TOKEN.search(part)
+    return "<text>" if strange or redact.text(part) != part else part

@@ -12,6 +12,7 @@ from pathlib import Path
 
 PROC = Path("/proc")
 MOST_STEPS = 256
+LARGEST_COMMAND_LINE = 64 * 1024
 LISTEN_TCP = "0A"
 LISTEN_UNIX_FLAG = 0x10000
 CONTAINER = re.compile(r"(?:docker[-/]|/)([0-9a-f]{64})(?:\.scope)?(?:/|$)", re.MULTILINE)
@@ -85,6 +86,16 @@ def title(pid: int) -> str:
     except (FileNotFoundError, ProcessLookupError):
         return ""
     return raw.rstrip(b"\0 ").replace(b"\0", b" ").decode(errors="replace")
+
+
+def arguments(pid: int) -> list[str]:
+    """The words of a command line, at most 64 KiB of it; one alone where the process wrote over it."""
+    try:
+        with (PROC / str(pid) / "cmdline").open("rb") as opened:
+            raw = opened.read(LARGEST_COMMAND_LINE)
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return raw.rstrip(b"\0 ").decode(errors="replace").split("\0")
 
 
 def owner(pid: int) -> tuple[int, int]:

@@ -1,9 +1,11 @@
 """Which processes are Python servers: gunicorn, uvicorn and their like, or whatever Python a container begins with."""
 
-import mmap
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -16,8 +18,10 @@ PYTHON = "python"
 ALONE = frozenset({"uvicorn", "hypercorn"})
 # Helpers of multiprocessing, which serve nobody.
 NOT_WORKERS = ("resource_tracker", "semaphore_tracker")
-WORKERS = re.compile(r"(?:--workers|-w)(?:[= ]|(?=\d))(\d{1,5})(?=\s|$)")
-CELERY_WORKERS = re.compile(r"(?:--concurrency|-c)(?:[= ]|(?=\d))(\d{1,5})(?=\s|$)")
+WORKERS = re.compile(r"(?<!\S)(?:--workers|-w)(?:[= ]|(?=\d))(\d{1,5})(?=\s|$)")
+CELERY_WORKERS = re.compile(r"(?<!\S)(?:--concurrency|-c)(?:[= ]|(?=\d))(\d{1,5})(?=\s|$)")
+# With these the number is not that of processes: threads of a kind, or one child that is watched.
+NOT_PROCESSES = re.compile(r"(?<!\S)(?:(?:-P|--pool)[= ]?(?:gevent|eventlet|threads|solo)|--reload)\b")
 APP = re.compile(r"(?:^|\s)([A-Za-z_][\w.]*:[A-Za-z_][\w.]*)(?:\s|$|\(|\])")
 # Too common to tell a service by.
 ANY_APP = frozenset({"app", "main", "server", "src", "wsgi", "asgi", "application", "api"})
@@ -25,6 +29,8 @@ ANY_APP = frozenset({"app", "main", "server", "src", "wsgi", "asgi", "applicatio
 WITH_VALUE = frozenset({"-X", "-W", "--check-hash-based-pycs"})
 LONGEST_TITLE = 8192
 LARGEST_BINARY = 64 * 1024 * 1024
+PIECE = 1024 * 1024
+LONGEST_VERSION = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +126,12 @@ def _app(title: str) -> str:
 def expected_workers(server: Server) -> tuple[int, str]:
     """How many there should be, and the words that say so; 0 where none do, for a file of its own may."""
     title = _title(server.process.pid)
-    if found := (CELERY_WORKERS if server.program == "celery" else WORKERS).search(title):
-        return int(found[1]), found[0]
+    if NOT_PROCESSES.search(title):
+        return 0, ""
+    # The last one counts, as every parser of options has it.
+    given = list((CELERY_WORKERS if server.program == "celery" else WORKERS).finditer(title))
+    if given:
+        return int(given[-1][1]), given[-1][0]
     said = procfs.environment_value(server.process.pid, "WEB_CONCURRENCY")
     if said.isascii() and said.isdecimal() and len(said) < 6 and server.program != "celery":
         return int(said), f"WEB_CONCURRENCY={said}"
@@ -151,16 +161,37 @@ def _libraries(pid: int) -> Iterator[Path]:
     with (procfs.PROC / str(pid) / "maps").open(errors="replace") as rows:
         for row in rows:
             path = row.rstrip("\n").partition("/")[2]
-            if PurePath(path).name.startswith("libpython"):
+            if PurePath(path).name.startswith("libpython") and not path.endswith(" (deleted)"):
                 yield Path(procfs.inside(pid, f"/{path}"))
                 return
 
 
 def _search(file: Path, minor: str) -> str:
-    with file.open("rb") as opened:
-        size = os.fstat(opened.fileno()).st_size
-        if not 0 < size <= LARGEST_BINARY:
-            return ""
-        with mmap.mmap(opened.fileno(), size, prot=mmap.PROT_READ) as text:
-            found = re.search(rb"\0(" + minor.encode() + rb"\.\d{1,3}(?:(?:a|b|rc)\d+)?)\+?\0", text)
-            return found[1].decode() if found else ""
+    """Read in pieces, never mapped: what a container may cut short meanwhile would end this job."""
+    wanted = re.compile(rb"\0(" + minor.encode() + rb"\.\d{1,3}(?:(?:a|b|rc)\d+)?)\+?\0")
+    with _opened(file) as descriptor:
+        before = b""
+        for at in range(0, LARGEST_BINARY, PIECE):
+            piece = os.pread(descriptor, PIECE, at)
+            if not piece:
+                break
+            if found := wanted.search(before + piece):
+                return found[1].decode()
+            before = piece[-LONGEST_VERSION:]
+    return ""
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[int]:
+    """A regular file's descriptor; OSError for a pipe or a device, which are not even opened to see that."""
+    place = os.open(file, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            raise OSError(errno.EINVAL, "is no file")
+        descriptor = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(place)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -83,7 +83,8 @@ def url(text: str) -> str:
 _SURE = r"pass(?:wd|word|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential"
 _WORD = rf"(?:{_SURE}|auth|cookie|session)[\w.-]{{0,64}}"
 # A program's own words for it: redis-cli -a PASSWORD, curl -u USER:PASSWORD, --password PASSWORD.
-_OPTION = r"--?(?:pass(?:wd|word|phrase)?|requirepass|token|secret|api-key|auth)"
+_OPTION = rf"(?:(?:--[\w-]{{0,64}}|-)(?:{_SURE}|(?<=-)key|(?<=-)pass)[\w-]{{0,64}}|--?(?:requirepass|api-key|auth))"
+_NAMED_SECRET = re.compile(rf"(?is)({_OPTION})(=.*)?")
 _VALUE = r"(?:\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|[^\s,;&)}\]]+)"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*-----.*?(?:-----END [A-Z ]*-----|\Z)", re.DOTALL), MASK),
@@ -105,7 +106,13 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"(?i)({_WORD}\\+[\"']\s{{0,8}}:\s{{0,8}}\\+[\"'])[^\\\"']*"), rf"\1{MASK}"),
     (re.compile(rf"(?i)(?<![\w-])({_OPTION})(\s+)(?![\s-]){_VALUE}"), rf"\1\2{MASK}"),
     (re.compile(r"\b((?:redis|valkey)-cli\b[^\n|;&]{0,200}?\s-a\s+)\S+"), rf"\1{MASK}"),
-    (re.compile(r"(\s(?:-u|--user)[ =]?[^\s:]{1,128}:)\S+"), rf"\1{MASK}"),
+    (
+        re.compile(r"\b((?:sshpass|ldap\w{2,10}|docker\s+login|podman\s+login)\b[^\n|;&]{0,200}?\s-[pw]\s*)\S+"),
+        rf"\1{MASK}",
+    ),
+    (re.compile(r"\b((?:add_user|change_password)\s+\S+\s+)\S+"), rf"\1{MASK}"),
+    (re.compile(r"(?i)([?&]sig(?:nature)?=)[^&\s\"']+"), rf"\1{MASK}"),
+    (re.compile(r"(\s(?:-u|-U|--user|--proxy-user)[ =]?[^\s:]{1,128}:)\S+"), rf"\1{MASK}"),
     (re.compile(r"(?i)\b(https?://)[^\s/@'\":]{1,512}@"), rf"\1{MASK}@"),
     (re.compile(rf"(?i)({_WORD})(\s{{0,8}}=>?\s{{0,8}}){_VALUE}"), rf"\1\2{MASK}"),
     # With a colon only words that are sure: libpq says "fe_sendauth: no password supplied".
@@ -113,8 +120,26 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)\b(requirepass|masterauth|primaryauth)(\s+)\S+"), rf"\1\2{MASK}"),
     (re.compile(r"\b(AUTH)(\s+)\S+(?:[^\S\n]+\S+)?"), rf"\1\2{MASK}"),
     (re.compile(r"(?i)\b(password|identified by)(\s+)(?:'[^']*'?|\"[^\"]*\"?)"), rf"\1\2{MASK}"),
-    (re.compile(r"(?<!\w)(-p)(?=[^\s-]*[^\s\w-]|[^\s-]*[A-Z0-9])[^\s]{6,}"), rf"\1{MASK}"),
+    (re.compile(r"(?<![\w-])(-p)(?=[^\s-]*[^\s\w-]|[^\s-]*[A-Z0-9])[^\s]{6,}"), rf"\1{MASK}"),
 )
+
+
+def arguments(words: Iterable[str]) -> str:
+    """A command line in one line: what follows an option for a secret is masked whole, blanks in it too."""
+    made: list[str] = []
+    hide = False
+    for word in words:
+        option = _NAMED_SECRET.fullmatch(word)
+        if hide and not word.startswith("-"):
+            made.append(MASK)
+            hide = False
+        elif option:
+            made.append(f"{option[1]}={MASK}" if option[2] else word)
+            hide = not option[2]
+        else:
+            made.append(word)
+            hide = False
+    return text(" ".join(made))
 
 
 def text(value: str, secrets: Iterable[str] = ()) -> str:

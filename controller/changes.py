@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from controller import compare as compare_hosts
 from controller.exit_codes import FAILED, UNREACHABLE, WARNED
 from controller.host_report import HARMLESS, SILENT, HostReport, State
 from controller.store.runs import Run
@@ -77,6 +78,7 @@ def compare(before: Run, after: Run) -> Changes:
     """Pure. A host that is well and comes from the store without findings is known to be well."""
     same = before.asked == after.asked
     earlier = {report.host: report for report in before.reports}
+    everybody = all(_answered(report) for report in after.reports)
     findings: list[FindingChange] = []
     hosts: list[HostChange] = []
     standing = standing_hosts = untold = 0
@@ -93,7 +95,7 @@ def compare(before: Run, after: Run) -> Changes:
         standing += sum(item in new and new[item].status == finding.status for item, finding in old.items())
         findings += _differing(was, report.host, old, new)
         for missing in old.keys() - new.keys():
-            if _looked(report, missing[0], same=same):
+            if _looked(report, missing, same=same, everybody=everybody):
                 findings.append(_gone(report, old[missing]))
             else:
                 untold += 1
@@ -162,14 +164,34 @@ def _status(report: HostReport | None, identity: Key) -> "Status.ValueType | Non
     return next((item.status for item in findings if key(item) == identity), None)
 
 
-def _looked(report: HostReport, identity: str, *, same: bool) -> bool:
-    """Whether this host's answer says anything of that check: what was not looked at is not gone."""
-    if report.state not in (State.OK, State.FAILED) or report.cause:
+def _looked(report: HostReport, missing: Key, *, same: bool, everybody: bool) -> bool:
+    """Whether this host's answer says that a finding is over: what was not looked at is not gone."""
+    if not _answered(report):
         return False
-    statuses = {item.status for item in report.answer.findings if item.id == identity}
-    if statuses:
-        return not statuses & {STATUS_SKIPPED, STATUS_ERROR}
-    return same
+    if missing[2] == compare_hosts.KIND:
+        # One host differs from others: whoever asks it alone learns nothing of that.
+        return same and everybody
+    if not report.answer.findings:
+        # The store keeps nothing more of a host that was well.
+        return same
+    statuses = {item.status for item in report.answer.findings if settles(key(item), missing)}
+    return bool(statuses) and not statuses & {STATUS_SKIPPED, STATUS_ERROR}
+
+
+def _answered(report: HostReport) -> bool:
+    return report.state in (State.OK, State.FAILED) and not report.cause
+
+
+def settles(now: Key, before: Key) -> bool:
+    """Whether a judgement is about what an earlier finding was about: the same thing, or what it is a part of.
+
+    That a container is well is said of its engine, that a session is, of its server, whose name its own begins with.
+    """
+    if now[0] != before[0]:
+        return False
+    if before[2] == "container" and now[2] == "docker":
+        return True
+    return now[1] == before[1] and before[3].startswith(now[3])
 
 
 def _host(was: HostReport | None, report: HostReport) -> HostChange | None:

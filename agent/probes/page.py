@@ -24,6 +24,13 @@ class _Named(HTMLParser):
         self.found: dict[str, str] = {}
         self.base = ""
 
+    def parse_marked_section(self, i: int, report: bool = True) -> int:  # noqa: FBT001, FBT002 - as it is called
+        """What the parser gives up at browsers pass over to the next ">"."""
+        try:
+            return super().parse_marked_section(i, report)
+        except AssertionError:
+            return self.rawdata.find(">", i) + 1 or -1
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
         rel = given.get("rel", "").lower().split()

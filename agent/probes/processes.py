@@ -28,7 +28,7 @@ def _all() -> list[Process]:
 
 def _told(process: Process, container: str, resident: int) -> HostProcess:
     # Redacted before it is cut: half a secret is not known for one.
-    command = redact.text(procfs.title(process.pid))[:LONGEST_COMMAND]
+    command = redact.arguments(procfs.arguments(process.pid))[:LONGEST_COMMAND]
     return HostProcess(
         pid=process.pid,
         parent=process.parent,

@@ -121,6 +121,14 @@ def _write(
         click.echo(f"{wanted} was there already and is left as it is: this one is {name}")
     for suffix in texts:
         click.echo(f"wrote {(folder / name).absolute()}{suffix}")
+    window = made.asked.window
+    if window.start is not None:
+        lasted = moments.span(window.end - window.start)
+        runs = f"{len(made.runs)} run{'' if len(made.runs) == 1 else 's'}"
+        click.echo(f"of {moments.stamp(window.start)} to {moments.stamp(window.end)} ({lasted}): {runs}")
+    inventories = sorted({look.inventory or "this machine" for look in made.runs})
+    if len(inventories) > 1:
+        click.echo(f"its runs are of {len(inventories)} inventories, all in it: {', '.join(map(line, inventories))}")
     left = texts[".md"].count(incident_markdown.MARK) - 1
     click.echo(f"left for people: {left} places marked {incident_markdown.MARK}")
     if not made.runs:

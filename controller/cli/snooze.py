@@ -83,11 +83,22 @@ def add(
         until_when,
         tuple(item.about for item in found),
     )
+    _refuse_second(base, made, now)
     snoozes.add(base, made)
     names = ", ".join(sorted({item.run for item in found}))
     worst = WORDS[max(item.about.status for item in found)]
     hosts = f"{fold(made.hosts)} ({worst}, as in run {names}, {ago(now - min(item.at for item in found))} ago)"
     click.echo(f"snooze {made.id}: {line(made.finding)} on {hosts} {until(made, now)}: {line(why)}")
+
+
+def _refuse_second(base: sqlite3.Connection, made: Snooze, now: float) -> None:
+    """One that another already covers, and that ends no later, would change nothing."""
+    hosts = set(made.hosts)
+    for known in snoozes.every(base):
+        same = known.finding == made.finding and known.subject in ("", made.subject)
+        if same and known.end >= made.until and hosts <= set(known.hosts):
+            mend = f"`fleetmedic snooze end {known.id}` first"
+            raise InventoryError(f"{made.finding} is quiet there already, {until(known, now)}: {mend}")
 
 
 def _reason(text: str) -> str:

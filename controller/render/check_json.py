@@ -30,17 +30,17 @@ def host(report: HostReport, resting: Sequence[Resting] = ()) -> Mapping[str, ob
         "seconds": round(report.seconds, 4),
         "clock_offset": None if report.clock_offset is None else round(report.clock_offset, 3),
         "messages": report.messages,
-        "findings": [_finding(item) for item in report.answer.findings],
+        "findings": [_finding(item, report.host) for item in report.answer.findings],
     }
     if resting:
-        made["snoozed"] = [{**_finding(item.finding), "snooze": item.snooze.id} for item in resting]
+        made["snoozed"] = [{**_finding(item.finding, report.host), "snooze": item.snooze.id} for item in resting]
     agent = report.answer.agent
     if agent.name:
         made["agent"] = {"name": agent.name, "version": agent.version, "boot_id": agent.boot_id}
     return made
 
 
-def _finding(finding: Finding) -> Mapping[str, object]:
+def _finding(finding: Finding, host: str) -> Mapping[str, object]:
     subject = finding.subject
     made: dict[str, object] = {
         "id": finding.id,
@@ -61,7 +61,7 @@ def _finding(finding: Finding) -> Mapping[str, object]:
         made["table"] = {"columns": list(finding.table.columns), "rows": rows, "omitted": finding.table.omitted}
     for name in ("excerpt", "equal_command", "next"):
         if value := getattr(finding, name):
-            made[name] = value
+            made[name] = value.replace("{host}", host) if name == "next" else value
     return made
 
 

@@ -42,6 +42,8 @@ INDENT = STATE_WIDTH + HOST_WIDTH
 CLOCK_TOLERANCE = 1.0
 # Of one summary: an agent of ours writes a few hundred characters.
 LONGEST = 2000
+# Reasons that there is nothing to look at; more of them are one line.
+MOST_ABSENCES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +233,14 @@ def _not_checked(paper: Paper, shown: Iterable[Shown], *, everything: bool) -> N
             ids, hosts = reasons.setdefault(item.finding.reason or item.finding.summary, (set(), set()))
             ids.add(item.finding.id)
             hosts.update(item.hosts)
+    absent = {} if everything or not paper.terminal else {key: row for key, row in reasons.items() if _is_absence(key)}
+    if len(absent) > MOST_ABSENCES:
+        ids = set().union(*(row[0] for row in absent.values()))
+        hosts = set().union(*(row[1] for row in absent.values()))
+        areas = ", ".join(sorted({identity.partition("-")[0] for identity in ids}))
+        said = f"{counted(len(ids), 'check')} with nothing to look at there ({areas}): --show all has the reasons"
+        lines(paper, f"{paper.sign('skipped')} SKIPPED", "dim", _hosts(paper, hosts), line(said))
+        reasons = {key: row for key, row in reasons.items() if key not in absent}
     for reason, (ids, hosts) in sorted(reasons.items()):
         lines(
             paper,
@@ -239,6 +249,11 @@ def _not_checked(paper: Paper, shown: Iterable[Shown], *, everything: bool) -> N
             _hosts(paper, hosts),
             f"{line(reason)}: {line(_ids(ids, everything))}",
         )
+
+
+def _is_absence(reason: str) -> bool:
+    """Nothing of the kind is there or named; a right that is missing is another matter, and always told."""
+    return reason.startswith(("no ", "found by its port", "agent.toml names no"))
 
 
 def resting(paper: Paper, view: View) -> None:

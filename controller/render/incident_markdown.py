@@ -280,6 +280,13 @@ class _Writer:
     def _whys(self) -> Iterator[str]:
         """The longest chain of likely consequences, from what users reach downwards; people ask on from its end."""
         chain = max((self._chain(item) for item in self._incident.leads), key=len, default=[])
+        apart = [item for item in self._incident.leads if item.key not in self._links]
+        if len(apart) > 1:
+            # Which of several that nothing links it was, is for people to say.
+            named = "; ".join(f"{_what(item)} ({_ref(item.key)})" for item in apart[:MOST_NAMED])
+            yield f"> {MARK}: which of these it began with, and whether they have to do with each other: {named}"
+            yield ""
+            chain = []
         for number in range(1, WHYS + 1):
             above = chain[number - 2] if 1 < number <= len(chain) + 1 else None
             asked = (

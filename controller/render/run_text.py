@@ -8,6 +8,7 @@ from controller.host_report import HostReport, State
 from controller.render.check_text import LONGEST, ORDER, WORDS
 from controller.render.escape import block, line
 from controller.render.paper import Paper
+from controller.render.show_text import size
 from controller.snoozing import NONE, Rest
 from controller.store.runs import Run
 from fleetmedic.v1.finding_pb2 import STATUS_OK, STATUS_SKIPPED, Finding, Table
@@ -55,12 +56,9 @@ def _finding(paper: Paper, finding: Finding, host: str, given: str) -> None:
     text = f"{line(finding.id)}  {line(subject.service)} {line(subject.name)}: {summary}"
     paper.hanging(f"  {sign}  ", text, 4, 12)
     for metric in finding.metrics:
-        limit = (
-            f" (limit {metric.limit:g}, {line(metric.owner)}, {line(metric.origin)})"
-            if metric.HasField("limit")
-            else ""
-        )
-        paper.write(f"      {line(metric.name)} = {metric.value:g} {line(metric.unit)}{limit}")
+        origin = "" if metric.origin == "default" else f", from {line(metric.origin)}"
+        limit = f" (limit {_number(metric.limit, metric.unit)}{origin})" if metric.HasField("limit") else ""
+        paper.write(f"      {line(metric.name)} = {_number(metric.value, metric.unit)}{limit}")
     if finding.HasField("table"):
         _table(paper, finding.table)
     for part in block(finding.excerpt):
@@ -70,6 +68,14 @@ def _finding(paper: Paper, finding: Finding, host: str, given: str) -> None:
     if finding.next:
         step = line(finding.next).replace("check {host}", f"check {{host}}{given}")
         paper.write(f"      next: {step.replace('{host}', shlex.quote(host))}")
+
+
+def _number(value: float, unit: str) -> str:
+    if unit == "bytes":
+        return size(value)
+    if unit == "ratio":
+        return f"{value:.0%}" if value <= 1 else f"{value:.2f}"
+    return f"{value:g}" if unit in ("count", "code") else f"{value:g} {line(unit)}"
 
 
 def _table(paper: Paper, table: Table) -> None:

@@ -66,7 +66,7 @@ def _cell(value: Value, column: Column) -> str:
     if isinstance(value, str):
         return line(value)
     if column.unit == "bytes":
-        return _size(value)
+        return size(value)
     if column.unit == "percent":
         return f"{value:.0f}%" if value >= 10 or value == 0 else f"{value:.1f}%"
     if column.unit == "seconds":
@@ -76,7 +76,7 @@ def _cell(value: Value, column: Column) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _size(value: float) -> str:
+def size(value: float) -> str:
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from controller import compare
 from controller.host_report import SILENT, State
 from controller.store.history import Bad, Glance, Look, Subject
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_WARN
@@ -121,10 +122,22 @@ class _Tracing:
     def _well_again(self, look: Look, glance: Glance, asked: Mapping[Subject, tuple[str, str]]) -> None:
         """Ends those that this run looked at; what it did not look at stays open."""
         for subject, pair in asked.items():
-            looked = pair[0] == NO_ANSWER or (glance.looked is not None and pair in glance.looked)
+            looked = pair[0] == NO_ANSWER or _settled(look, glance, subject)
             found = self.open[glance.host].pop(subject, None) if looked else None
             if found is not None:
                 self.closed.append(found.closed(Moment(look.at, look.id, "ok", "")))
+
+
+def _settled(look: Look, glance: Glance, subject: Subject) -> bool:
+    """Whether this look judged what a finding was about, and it is not among what is bad."""
+    if subject.kind == compare.KIND:
+        # One host differs from others: for that all of them have to be asked.
+        return all(not item.cause for item in look.glances)
+    if glance.looked is None:
+        return False
+    # That its containers are well an engine says as one.
+    alike = {pair for pair in glance.looked if pair[0] == subject.id}
+    return bool(alike) if subject.kind == "container" else (subject.id, subject.service) in alike
 
 
 def _onset(bad: Bad, look: Look, offset: float | None) -> float:

@@ -45,6 +45,11 @@ def test_a_server_is_known_by_what_its_command_line_runs(title: str, program: st
         ("gunicorn", {"WEB_CONCURRENCY": "many"}, (0, "")),
         ("gunicorn --worker-class x", {}, (0, "")),
         ("gunicorn --workers 4x", {}, (0, "")),
+        ("gunicorn -w 2 -w 4", {}, (4, "-w 4")),
+        ("gunicorn --access-logfile /var/log/x-w 3", {}, (0, "")),
+        ("uvicorn a:b --workers 4 --reload", {}, (0, "")),
+        ("celery -A proj worker -c 100 -P gevent", {}, (0, "")),
+        ("celery --pool=threads --concurrency=8", {}, (0, "")),
     ],
 )
 def test_how_many_workers_there_should_be_is_read_from_words_and_environment(
@@ -88,3 +93,18 @@ def test_a_process_that_is_no_python_has_no_version() -> None:
 def test_a_server_is_named_by_what_it_serves(program: str, app: str, name: str, service: str) -> None:
     server = Server(Process(1, "python", 0, 0), program, app)
     assert (server.name, server.service) == (name, service)
+
+
+@pytest.mark.covers("sec:hostile-host")
+def test_an_interpreter_that_is_a_pipe_or_is_cut_short_meanwhile_holds_nobody_up(tmp_path: Path) -> None:
+    pipe = tmp_path / "libpython3.99.so"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="is no file"):
+        python_servers._search(pipe, r"3\.99")
+    sparse = tmp_path / "sparse"
+    sparse.touch()
+    os.truncate(sparse, 64 * 1024 * 1024)
+    assert python_servers._search(sparse, r"3\.99") == ""
+    across = tmp_path / "across"
+    across.write_bytes(b"x" * (python_servers.PIECE - 3) + b"\x003.99.1\x00")
+    assert python_servers._search(across, r"3\.99") == "3.99.1"

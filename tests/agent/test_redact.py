@@ -269,3 +269,25 @@ def test_a_literal_is_taken_out_of_whatever_statement_it_stands_in(before: str, 
 @pytest.mark.parametrize("cut", [f'SELECT "note {S}', f'SELECT "a", "x = \'{S}\''])
 def test_a_name_whose_end_is_missing_goes_too_for_it_may_be_anything(cut: str) -> None:
     assert S not in redact.sql(cut)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["app", "--db-password", "hunter2 x", "--secret-key", "hunter2", "-v"],
+            "app --db-password *** --secret-key *** -v",
+        ),
+        (["app", "--password=hunter2 secret tail", "b"], "app --password=*** b"),
+        (["curl", "--proxy-user", "a:hunter2"], "curl --proxy-user a:***"),
+        (["sshpass", "-p", "hunter2", "ssh"], "sshpass -p *** ssh"),
+        (["docker", "login", "-p", "hunter2"], "docker login -p ***"),
+        (["sh", "-c", "app --smtp_password hunter2"], "sh -c app --smtp_password ***"),
+        (["rabbitmqctl", "add_user", "bob", "hunter2"], "rabbitmqctl add_user bob ***"),
+        (["get", "http://a/?sig=hunter2&b=1"], "get http://a/?sig=***&b=1"),
+        (["app", "--private-key", "-f"], "app --private-key -f"),
+        (["gunicorn", "-w", "4", "--author", "Bob"], "gunicorn -w 4 --author Bob"),
+    ],
+)
+def test_a_command_line_loses_what_follows_an_option_for_a_secret(words: list[str], said: str) -> None:
+    assert redact.arguments(words) == said

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from controller import changes
+from controller import changes, compare
 from controller.changes import Change, Changes
 from controller.host_report import HostReport, State
 from controller.store.runs import Run
-from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_INFO, STATUS_OK, STATUS_WARN, Status
+from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_INFO, STATUS_OK, STATUS_WARN, Finding, Status
 from tests.controller import reports
 from tests.controller.reports import NEWER, answered, finding, run, silent, skipped
 
@@ -62,10 +62,55 @@ def test_a_changed_number_in_the_summary_is_no_change_and_is_counted() -> None:
 @pytest.mark.covers("exp:diff")
 def test_another_subject_is_another_finding() -> None:
     found = changes.compare(run(bad(name="6379")), run(bad(name="6380")))
-    assert [(item.change, item.finding.subject.name) for item in found.findings] == [
-        (Change.NEW, "6380"),
-        (Change.GONE, "6379"),
-    ]
+    assert [(item.change, item.finding.subject.name) for item in found.findings] == [(Change.NEW, "6380")]
+    # Nobody looked at the first one again: it may be down, or not found.
+    assert found.untold == 1
+
+
+def differs(host: str = "c") -> HostReport:
+    odd = finding("PY-VERSION", STATUS_WARN, "orders", "Python of orders", "3.12, as on 1 of 3")
+    odd.subject.kind = compare.KIND
+    return answered(host, finding("PY-VERSION", service="orders", name="uvicorn orders:app"), odd)
+
+
+def same(host: str) -> HostReport:
+    return answered(host, finding("PY-VERSION", service="orders", name="uvicorn orders:app"))
+
+
+@pytest.mark.covers("exp:diff")
+def test_a_host_that_differed_is_like_the_others_only_where_the_others_answered() -> None:
+    before = run(same("a"), same("b"), differs())
+    alone = changes.compare(before, run(silent("a"), silent("b"), same("c")))
+    assert (alone.count(Change.GONE), alone.untold) == (0, 1)
+    assert changes.compare(before, run(same("a"), same("b"), same("c"))).count(Change.GONE) == 1
+
+
+@pytest.mark.covers("exp:diff")
+@pytest.mark.parametrize(
+    ("now", "gone"),
+    [
+        (finding("PG-LOCK-ROOT", service="postgres", name="/run/postgresql"), 1),
+        (finding("PG-LOCK-ROOT", service="postgres", name="127.0.0.1:5433"), 0),
+        (finding("PG-LOCK-ROOT", service="other", name="/run/postgresql"), 0),
+        (finding("PG-UP", service="postgres", name="/run/postgresql"), 0),
+        (skipped("PG-LOCK-ROOT", "no postgres snapshot"), 0),
+    ],
+)
+def test_a_lock_is_over_where_its_own_server_has_none_and_not_where_nobody_looked_there(
+    now: Finding, gone: int
+) -> None:
+    lock = finding("PG-LOCK-ROOT", STATUS_CRIT, "postgres", "/run/postgresql pid 203", "blocks 5")
+    found = changes.compare(run(answered("db01", lock)), run(answered("db01", now)))
+    assert (found.count(Change.GONE), found.untold) == (gone, 1 - gone)
+
+
+@pytest.mark.covers("exp:diff")
+def test_a_container_is_well_again_where_its_engine_says_so_of_all() -> None:
+    ill = finding("DOCKER-UNHEALTHY", STATUS_CRIT, "orders", "orders-app", "fails")
+    ill.subject.kind = "container"
+    well = finding("DOCKER-UNHEALTHY", service="docker", name="/run/docker.sock")
+    well.subject.kind = "docker"
+    assert changes.compare(run(answered("a", ill)), run(answered("a", well))).count(Change.GONE) == 1
 
 
 @pytest.mark.covers("exp:diff")
@@ -173,6 +218,7 @@ def test_the_worst_comes_first() -> None:
         finding("B-B", STATUS_CRIT),
         finding("C-C", STATUS_ERROR),
         finding("D-D", NEWER),
+        finding("E-E"),
     )
     found = changes.compare(run(answered("db01", finding("E-E", STATUS_CRIT))), run(after))
     assert [item.finding.id for item in found.findings] == ["D-D", "B-B", "C-C", "A-A", "E-E"]

@@ -138,9 +138,11 @@ def test_the_host_that_serves_another_release_of_the_page_is_named(desk: Desk, f
         found = asked.findings("--include", "HTTP-ASSETS")
         text = asked.check("--include", "HTTP-ASSETS").out
     odd = [item for item in found if item["kind"] == "fleet"]
-    assert [(item["host"], item["status"], item["name"]) for item in odd] == [("front3", "warn", "release of shop")]
+    assert [(item["host"], item["status"], item["name"]) for item in odd] == [
+        ("front3", "warn", "release of shop at 8090/")
+    ]
     assert "as on 1 of 3; the usual one is" in odd[0]["summary"]
-    assert re.search(r"^WARN front3 HTTP-ASSETS  shop release of shop: ", text, re.MULTILINE)
+    assert re.search(r"^WARN front3 HTTP-ASSETS  shop release of shop at 8090/: ", text, re.MULTILINE)
 
 
 @contextlib.contextmanager
@@ -226,7 +228,7 @@ def test_the_python_that_differs_from_the_service_s_others_is_named(
                 [f"/proc/{server.pid}/exe", "-V"], capture_output=True, text=True, env={"PYTHONHOME": "/usr"}
             )
     bad = evidence.fault("PY-VERSION", found, service="stock")
-    assert (bad["status"], bad["name"]) == ("warn", "Python of stock")
+    assert (bad["status"], bad["name"]) == ("warn", "Python of uvicorn stock:app")
     assert bad["summary"].startswith(f"{ahead}, as on 1 of 3; the usual one is ")
     assert itself.stdout == f"Python {ahead}\n"
 

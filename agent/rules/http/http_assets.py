@@ -7,6 +7,7 @@ of one service should serve the same release: the controller says which do not.
 
 import shlex
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from agent.rule import Limits, Seen, finding, metric, size, table
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_OK, Fact, Finding
@@ -59,7 +60,10 @@ def _judged(snapshot: Snapshot) -> Finding:
     release = f", release {page.release}" if page.release else ""
     made = finding(STATUS_OK, target, f"200 with {asked}{release}{passed_over}", metrics=metrics, equal_command=same)
     if page.release:
-        made.facts.append(Fact(name=f"release of {target.service}", value=page.release))
+        # A service may have several pages; where it is served differs from host to host.
+        address = urlsplit(target.name)
+        where = f"{address.port or ''}{address.path}"
+        made.facts.append(Fact(name=f"release of {target.service} at {where}", value=page.release))
     return made
 
 

@@ -1,6 +1,7 @@
 """Rules about PostgreSQL, and how its slots and sessions are counted and named."""
 
 import re
+import shlex
 from collections.abc import Iterable
 
 from agent.rule import age, errored, skipped
@@ -9,11 +10,21 @@ from fleetmedic.v1.snapshot_pb2 import PostgresConnections, PostgresOwner, Postg
 
 OWNER_COLUMNS = ("user", "database", "application", "client", "state", "count")
 ACTIVE_COLUMNS = ("pid", "backend_start", "user", "database", "application", "client", "state", "for", "statement")
+USUAL = frozenset({("/run/postgresql", 5432), ("/var/run/postgresql", 5432)})
 # What takes long by its nature: backups, and what keeps tables in order.
 BACKUPS = frozenset({"pg_dump", "pg_dumpall", "pg_basebackup", "pg_restore", "vacuumdb", "reindexdb"})
 UPKEEP = re.compile(
     r"\s*(?:VACUUM|ANALYZE|REINDEX|CREATE (?:UNIQUE )?INDEX|CLUSTER|REFRESH MATERIALIZED)\b", re.IGNORECASE
 )
+
+
+def at(snapshot: Snapshot, command: str) -> str:
+    """A psql command for this very server, where it is not the one that psql goes to by itself."""
+    target = snapshot.target
+    if (target.socket, target.port) in USUAL:
+        return command
+    place = f"-h {shlex.quote(target.socket or target.host)} -p {target.port}"
+    return command.replace("psql ", f"psql {place} ", 1)
 
 
 def ordinary_slots(slots: PostgresConnections) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.rule import Limit, Limits, Seen, finding, graded, metric, table
-from agent.rules.postgres import OWNER_COLUMNS, ordinary_slots, owner_rows, unjudged
+from agent.rules.postgres import OWNER_COLUMNS, at, ordinary_slots, owner_rows, unjudged
 from fleetmedic.v1.finding_pb2 import Finding
 from fleetmedic.v1.snapshot_pb2 import PostgresOwner, Snapshot
 
@@ -76,6 +76,6 @@ def _judged(snapshot: Snapshot, containers: Mapping[str, str], limits: Limits) -
         summary,
         metrics=[metric("share", share, "ratio", limit), metric("connections", count, "count")],
         table=table(OWNER_COLUMNS, owner_rows(snapshot.postgres.owners)),
-        equal_command=COMMAND,
+        equal_command=at(snapshot, COMMAND),
         next_step=NEXT,
     )

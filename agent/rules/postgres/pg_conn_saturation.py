@@ -7,7 +7,7 @@ A server that fills up is mostly one application that leaks, or too many workers
 from collections.abc import Iterator
 
 from agent.rule import Limit, Limits, Seen, finding, graded, metric, skipped, table
-from agent.rules.postgres import OWNER_COLUMNS, blindness, ordinary_slots, owner_rows, unread
+from agent.rules.postgres import OWNER_COLUMNS, at, blindness, ordinary_slots, owner_rows, unread
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_OK, Finding
 from fleetmedic.v1.snapshot_pb2 import POSTGRES_RUNG_PROCESS_TITLES, Snapshot
 
@@ -53,7 +53,7 @@ def _counted(snapshot: Snapshot, limits: Limits) -> Finding:
         summary,
         metrics=[metric("used_share", share, "ratio", limit), metric("used", slots.used, "count")],
         table=table(OWNER_COLUMNS, owner_rows(owners)),
-        equal_command=COMMAND,
+        equal_command=at(snapshot, COMMAND),
         next_step=NEXT,
     )
 

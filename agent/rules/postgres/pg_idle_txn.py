@@ -8,7 +8,7 @@ D7).
 from collections.abc import Iterator
 
 from agent.rule import Limit, Limits, Seen, age, finding, graded, metric, table
-from agent.rules.postgres import session_name, unjudged
+from agent.rules.postgres import at, session_name, unjudged
 from fleetmedic.v1.finding_pb2 import Finding
 from fleetmedic.v1.snapshot_pb2 import Snapshot
 
@@ -55,6 +55,6 @@ def _judged(snapshot: Snapshot, limits: Limits) -> Finding:
         summary,
         metrics=[metric("oldest_seconds", oldest, "seconds", limit), metric("sessions", len(idle), "count")],
         table=table(("pid", "user", "database", "application", "client", "idle for", "last statement"), rows),
-        equal_command=COMMAND,
+        equal_command=at(snapshot, COMMAND),
         next_step=NEXT,
     )

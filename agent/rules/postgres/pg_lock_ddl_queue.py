@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from agent.rule import Limits, Seen, age, finding, metric, table
-from agent.rules.postgres import session_name, unjudged
+from agent.rules.postgres import at, session_name, unjudged
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_OK, Finding
 from fleetmedic.v1.snapshot_pb2 import PostgresLockEdge, Snapshot
 
@@ -47,7 +47,12 @@ def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
         found = queues(snapshot.postgres.lock_edges)
         yield from (_queued(snapshot, queue) for queue in found)
         if not found:
-            yield finding(STATUS_OK, snapshot.target, "no schema change has a queue behind it", equal_command=COMMAND)
+            yield finding(
+                STATUS_OK,
+                snapshot.target,
+                "no schema change has a queue behind it",
+                equal_command=at(snapshot, COMMAND),
+            )
 
 
 def queues(edges: Sequence[PostgresLockEdge]) -> list[Queue]:
@@ -96,6 +101,6 @@ def _queued(snapshot: Snapshot, queue: Queue) -> Finding:
         name=f"{snapshot.target.name} pid {queue.head}",
         metrics=[metric("queued", len(queue.freed), "count"), metric("waiting_seconds", queue.seconds, "seconds")],
         table=table(("pid", "part", "user", "application", "state", "statement"), rows),
-        equal_command=COMMAND,
+        equal_command=at(snapshot, COMMAND),
         next_step=NEXT.replace("{pid}", str(queue.head)),
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.rule import Level, Limit, Limits, Seen, age, finding, graded, metric, table, worst
-from agent.rules.postgres import session_name, unjudged
+from agent.rules.postgres import at, session_name, unjudged
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_OK, Finding, Table
 from fleetmedic.v1.snapshot_pb2 import PostgresLockEdge, PostgresSession, Snapshot
 
@@ -82,7 +82,7 @@ def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
         if worst(*(status for status, _ in judged), *(item.status for item in circle)) == STATUS_OK:
             waiting = len({edge.waiting for edge in snapshot.postgres.lock_edges})
             summary = f"{waiting} sessions wait, none for long" if waiting else "no session waits for a lock"
-            yield finding(STATUS_OK, snapshot.target, summary, equal_command=COMMAND)
+            yield finding(STATUS_OK, snapshot.target, summary, equal_command=at(snapshot, COMMAND))
         else:
             yield from circle
 
@@ -106,7 +106,7 @@ def _circle(snapshot: Snapshot, found: Sequence[Root], limits: Limits) -> list[F
             summary,
             name=name,
             metrics=measured,
-            equal_command=COMMAND,
+            equal_command=at(snapshot, COMMAND),
             next_step=step,
         )
     ]
@@ -140,7 +140,7 @@ def _blocking(snapshot: Snapshot, root: Root, status: Level, limits: Limits) -> 
             metric("depth", root.depth, "count"),
         ],
         table=_table(root, sessions, snapshot.postgres.lock_edges),
-        equal_command=COMMAND,
+        equal_command=at(snapshot, COMMAND),
         next_step=_next(root, session),
     )
 

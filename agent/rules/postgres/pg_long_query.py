@@ -7,9 +7,9 @@ told without alarm. Statements over 30 seconds, which the runbook lists, are in 
 from collections.abc import Iterator
 
 from agent.rule import Limit, Limits, Seen, age, finding, graded, metric, table
-from agent.rules.postgres import ACTIVE_COLUMNS, active_row, is_upkeep, session_name, unjudged
+from agent.rules.postgres import ACTIVE_COLUMNS, active_row, at, is_upkeep, session_name, unjudged
 from fleetmedic.v1.finding_pb2 import STATUS_INFO, STATUS_OK, Finding
-from fleetmedic.v1.snapshot_pb2 import Snapshot
+from fleetmedic.v1.snapshot_pb2 import PostgresSession, Snapshot
 
 NEEDS = ("postgres",)
 LISTED = Limit("list_seconds", 30, "seconds", "procedure")
@@ -19,6 +19,8 @@ NEXT = (
     "if nobody needs it, cancel the statement, which keeps the session: SELECT pg_cancel_backend({pid}), "
     "if backend_start still is the one shown"
 )
+
+NEXT_WAITS = "it waits for a lock, and to cancel it frees nobody: see PG-LOCK-ROOT for who holds it"
 
 COMMAND = (
     "psql -c \"SELECT pid, now() - query_start AS duration, query FROM pg_stat_activity WHERE state = 'active' "
@@ -48,8 +50,8 @@ def _judged(snapshot: Snapshot, limits: Limits) -> Finding:
     else:
         status = STATUS_INFO if status == STATUS_OK else status
         summary = (
-            f"{len(running)} over {age(listed.value)}, the longest {session_name(first)} "
-            f"for {age(first.query_seconds)} (limit {age(limit.value)}): {first.query[:120]}"
+            f"{len(running)} over {age(listed.value)}, the longest {age(first.query_seconds)} "
+            f"(limit {age(limit.value)}) by {session_name(first)}: {first.query[:120]}"
         )
     return finding(
         status,
@@ -57,6 +59,10 @@ def _judged(snapshot: Snapshot, limits: Limits) -> Finding:
         summary,
         metrics=[metric("longest_seconds", longest, "seconds", limit), metric("statements", len(running), "count")],
         table=table(ACTIVE_COLUMNS, [active_row(item, item.query_seconds) for item in running]),
-        equal_command=COMMAND,
-        next_step=NEXT.replace("{pid}", str(first.pid)) if counted and first else "",
+        equal_command=at(snapshot, COMMAND),
+        next_step=_next(first) if counted and first else "",
     )
+
+
+def _next(session: PostgresSession) -> str:
+    return NEXT_WAITS if session.wait_event.startswith("Lock/") else NEXT.replace("{pid}", str(session.pid))

@@ -7,7 +7,7 @@ without alarm.
 from collections.abc import Iterator
 
 from agent.rule import Limit, Limits, Seen, age, finding, graded, metric, table
-from agent.rules.postgres import ACTIVE_COLUMNS, active_row, is_upkeep, session_name, unjudged
+from agent.rules.postgres import ACTIVE_COLUMNS, active_row, at, is_upkeep, session_name, unjudged
 from fleetmedic.v1.finding_pb2 import STATUS_INFO, STATUS_OK, Finding
 from fleetmedic.v1.snapshot_pb2 import Snapshot
 
@@ -51,6 +51,6 @@ def _judged(snapshot: Snapshot, limits: Limits) -> Finding:
         summary,
         metrics=[metric("oldest_seconds", oldest, "seconds", limit), metric("transactions", len(long), "count")],
         table=table(ACTIVE_COLUMNS, [active_row(item, item.transaction_seconds) for item in long]),
-        equal_command=COMMAND,
+        equal_command=at(snapshot, COMMAND),
         next_step=NEXT,
     )

@@ -27,5 +27,7 @@ def _told(snapshot: Snapshot) -> Finding:
         return skipped(target, python.version_unread or "nothing was read of it")
     same = COMMAND.replace("PID", str(python.pid))
     made = finding(STATUS_OK, target, f"Python {python.version}", equal_command=same)
-    made.facts.append(Fact(name=f"Python of {target.service}", value=python.version))
+    # By its name, without what tells two of one name on this host apart.
+    server = target.name.partition(" (")[0]
+    made.facts.append(Fact(name=f"Python of {server}", value=python.version))
     return made

@@ -7,7 +7,7 @@ table says who holds the connections.
 from collections.abc import Iterator
 
 from agent.rule import Limit, Limits, Seen, age, finding, graded, grown, metric, size, skipped, table
-from agent.rules.redis import blindness
+from agent.rules.redis import at, blindness
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, Finding
 from fleetmedic.v1.snapshot_pb2 import Snapshot
 
@@ -53,6 +53,6 @@ def _judged(snapshot: Snapshot, limits: Limits) -> Finding:
         summary,
         metrics=[metric("used_share", share, "ratio", limit), metric("blocked", redis.blocked_clients, "count")],
         table=table(("address", "name", "connections", "memory", "longest idle"), rows),
-        equal_command=COMMAND,
+        equal_command=at(snapshot, COMMAND),
         next_step=NEXT,
     )

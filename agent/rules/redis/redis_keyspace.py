@@ -7,7 +7,7 @@ databases may change as they like.
 from collections.abc import Iterator, Sequence
 
 from agent.rule import Limit, Limits, Seen, age, finding, metric, skipped, table, timestamp
-from agent.rules.redis import blindness
+from agent.rules.redis import at, blindness
 from fleetmedic.v1.finding_pb2 import STATUS_OK, STATUS_WARN, Finding
 from fleetmedic.v1.snapshot_pb2 import Snapshot
 
@@ -53,7 +53,7 @@ def _judged(snapshot: Snapshot, limits: Limits) -> Finding:
         summary,
         metrics=[metric("keys", total, "count")],
         table=table(("database", "keys", "with expiry", "average ttl"), rows),
-        equal_command=COMMAND,
+        equal_command=at(snapshot, COMMAND),
         next_step=NEXT,
     )
 

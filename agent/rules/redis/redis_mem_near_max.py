@@ -7,7 +7,7 @@ cache with an allkeys policy is meant to be full: that is told, and is not bad.
 from collections.abc import Iterator
 
 from agent.rule import Limit, Limits, Seen, finding, graded, metric, size, skipped
-from agent.rules.redis import blindness, used_share
+from agent.rules.redis import at, blindness, used_share
 from fleetmedic.v1.finding_pb2 import STATUS_INFO, STATUS_OK, Finding
 from fleetmedic.v1.snapshot_pb2 import Snapshot
 
@@ -39,7 +39,7 @@ def _judged(snapshot: Snapshot, limits: Limits) -> Finding:
         ]
     if share is None:
         summary = f"{size(redis.used_memory)} used, no maxmemory set"
-        return finding(STATUS_OK, snapshot.target, summary, metrics=metrics, equal_command=COMMAND)
+        return finding(STATUS_OK, snapshot.target, summary, metrics=metrics, equal_command=at(snapshot, COMMAND))
     status, limit = graded(share, limits.of(WARN), limits.of(CRIT))
     cache = redis.maxmemory_policy.startswith("allkeys-")
     # Eviction runs a little behind the writes; far over the limit it finds nothing to evict.
@@ -52,6 +52,6 @@ def _judged(snapshot: Snapshot, limits: Limits) -> Finding:
         f"{size(redis.used_memory)} of {size(redis.maxmemory)} used ({share:.0%}, limit {limit.value:.0%}), "
         f"policy {redis.maxmemory_policy}{note}",
         metrics=[metric("used_share", share, "ratio", limit), *metrics],
-        equal_command=COMMAND,
+        equal_command=at(snapshot, COMMAND),
         next_step="" if status == STATUS_INFO else NEXT,
     )

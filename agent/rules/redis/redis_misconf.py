@@ -7,7 +7,7 @@ cause is mostly a full disk, a folder that has gone, or too little memory to for
 from collections.abc import Iterator
 
 from agent.rule import Limits, Seen, finding, skipped
-from agent.rules.redis import blindness
+from agent.rules.redis import at, blindness
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_OK, STATUS_WARN, Finding
 from fleetmedic.v1.snapshot_pb2 import Snapshot
 
@@ -32,9 +32,9 @@ def _judged(snapshot: Snapshot) -> Finding:
         if status == "err"
     ]
     if not failed:
-        return finding(STATUS_OK, snapshot.target, "the last save worked", equal_command=COMMAND)
+        return finding(STATUS_OK, snapshot.target, "the last save worked", equal_command=at(snapshot, COMMAND))
     refuses = redis.stops_writes or "append (AOF)" in failed or redis.error_class == "MISCONF"
     status = STATUS_CRIT if refuses else STATUS_WARN
     meaning = "it refuses writes" if refuses else "it takes writes, and would lose them with a restart"
     summary = f"the last {' and the last '.join(failed)} failed: {meaning}"
-    return finding(status, snapshot.target, summary, equal_command=COMMAND, next_step=NEXT)
+    return finding(status, snapshot.target, summary, equal_command=at(snapshot, COMMAND), next_step=NEXT)

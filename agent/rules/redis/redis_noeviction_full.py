@@ -8,7 +8,7 @@ oldest sample of five minutes.
 from collections.abc import Iterator
 
 from agent.rule import Limit, Limits, Seen, finding, grown, metric, size, skipped
-from agent.rules.redis import blindness, used_share
+from agent.rules.redis import at, blindness, used_share
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_OK, Finding
 from fleetmedic.v1.snapshot_pb2 import Snapshot
 
@@ -36,13 +36,15 @@ def _judged(snapshot: Snapshot, full: Limit) -> Finding:
             f"finds nothing to evict, {size(redis.used_memory)} of {size(redis.maxmemory)} used"
         )
         measured = [metric("refused_writes", refused, "count")]
-        return finding(STATUS_CRIT, snapshot.target, summary, metrics=measured, equal_command=COMMAND, next_step=NEXT)
+        return finding(
+            STATUS_CRIT, snapshot.target, summary, metrics=measured, equal_command=at(snapshot, COMMAND), next_step=NEXT
+        )
     if redis.maxmemory_policy != "noeviction" or share is None:
         why = "no maxmemory set" if share is None else f"policy {redis.maxmemory_policy} evicts"
-        return finding(STATUS_OK, snapshot.target, why, equal_command=COMMAND)
+        return finding(STATUS_OK, snapshot.target, why, equal_command=at(snapshot, COMMAND))
     if redis.role in REPLICA:
         why = "a replica: it takes no client's writes, and heeds no maxmemory unless replica-ignore-maxmemory is no"
-        return finding(STATUS_OK, snapshot.target, why, equal_command="redis-cli INFO replication")
+        return finding(STATUS_OK, snapshot.target, why, equal_command=at(snapshot, "redis-cli INFO replication"))
     status = STATUS_CRIT if share >= full.value or refused else STATUS_OK
     summary = (
         f"{size(redis.used_memory)} of {size(redis.maxmemory)} used ({share:.0%}, limit {full.value:.0%}), noeviction"
@@ -52,7 +54,9 @@ def _judged(snapshot: Snapshot, full: Limit) -> Finding:
     if refused:
         summary += f"; {refused} commands refused for want of memory in the last minutes"
     measured = [metric("used_share", share, "ratio", full), metric("refused_writes", refused, "count")]
-    return finding(status, snapshot.target, summary, metrics=measured, equal_command=COMMAND, next_step=NEXT)
+    return finding(
+        status, snapshot.target, summary, metrics=measured, equal_command=at(snapshot, COMMAND), next_step=NEXT
+    )
 
 
 def refused_writes(snapshot: Snapshot) -> int:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from agent.rule import Limit, Limits, Seen, age, finding, graded, metric, seconds, skipped, table, timestamp
-from agent.rules.redis import blindness
+from agent.rules.redis import at, blindness
 from fleetmedic.v1.finding_pb2 import Finding
 from fleetmedic.v1.snapshot_pb2 import RedisSlowCommand, Snapshot
 
@@ -53,7 +53,7 @@ def _judged(snapshot: Snapshot, limits: Limits, now: float) -> Finding:
         summary,
         metrics=[metric("slow_commands", len(recent), "count")],
         table=table(("command", "times", "longest", "together"), rows),
-        equal_command=COMMAND,
+        equal_command=at(snapshot, COMMAND),
         next_step=NEXT,
     )
 

@@ -33,6 +33,8 @@ def _judged(snapshot: Snapshot) -> Finding:
         return skipped(target, "agent.toml names no key file for it")
     if "denied" in (file.error_class, file.key_error_class):
         return skipped(target, f"needs root to read {file.path if file.error_class else file.key_path}")
+    if "unsupported" in (file.error_class, file.key_error_class):
+        return skipped(target, file.error_text or file.key_error_text)
     same = COMMAND.replace("CERT", shlex.quote(file.path)).replace("KEY", shlex.quote(file.key_path))
     wrong = file.error_text or file.key_error_text
     if wrong:

@@ -79,3 +79,10 @@ def test_a_page_that_names_more_than_forty_says_how_many_were_left_out() -> None
     with site({"/": (html, "text/html")} | {f"/{number}.js": ("", JS) for number in range(43)}) as url:
         seen = looked(f"{url}/")
     assert (len(seen.assets), seen.left_out) == (40, 3)
+
+
+def test_markup_that_the_parser_gives_up_at_is_passed_over_as_browsers_do() -> None:
+    for odd in ("<![CDATA-x[ y ]]>", "<![<![", "<![if IE]>"):
+        html = f'<html>{odd}<script src="/b.js"></script>'
+        with site({"/": (html, "text/html"), "/b.js": ("b", JS)}) as url:
+            assert [item.url for item in looked(f"{url}/").assets] in ([f"{url}/b.js"], []), odd

@@ -66,7 +66,9 @@ def test_an_untrusted_certificate_a_slow_answer_and_none_at_all_are_told_apart()
 
 def page(*assets: Asset, status: int = 200, **fields: object) -> Snapshot:
     made = PageSnapshot(page=HttpSnapshot(status=status), assets=assets, **fields)  # type: ignore[arg-type]
-    return Snapshot(target=target("page"), page=made)
+    made_of = Snapshot(target=target("page"), page=made)
+    made_of.target.name = "http://web01:8080/shop"
+    return made_of
 
 
 def script(status: int = 200, content_type: str = "text/javascript", kind: str = "script") -> Asset:
@@ -96,7 +98,7 @@ def test_a_whole_page_tells_its_release_and_what_was_not_asked_for() -> None:
     found = one("HTTP-ASSETS", whole)
     said = "200 with 2 scripts and stylesheets, release ab12 (2 at other places and 1 more not asked for)"
     assert found.summary == said
-    assert [(fact.name, fact.value) for fact in found.facts] == [("release of page", "ab12")]
+    assert [(fact.name, fact.value) for fact in found.facts] == [("release of page at 8080/shop", "ab12")]
 
 
 def test_a_page_that_is_not_there_is_critical() -> None:

@@ -66,7 +66,7 @@ def test_a_finding_has_these_keys() -> None:
             "table": {"columns": ["a"], "rows": [["1"]], "omitted": 2},
             "excerpt": "log",
             "equal_command": "free -m",
-            "next": "fleetmedic check {host}",
+            "next": "fleetmedic check web01",
         }
     ]
     assert shown.keys() == {

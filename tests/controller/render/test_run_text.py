@@ -34,7 +34,7 @@ def test_a_run_shows_its_evidence_with_the_bad_hosts_first() -> None:
         "\n"
         "b  failed  (0.20s)\n"
         "  ✗ CRIT  PG-LOCK-ROOT  postgres 5432: pid 7 holds 3 up\n"
-        "      waiting = 3 count (limit 1, own, default)\n"
+        "      waiting = 3 (limit 1)\n"
         "      pid  query\n"
         "      7    UPDATE t\n"
         "      and 4 more rows\n"
