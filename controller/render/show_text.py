@@ -14,9 +14,9 @@ from controller.tables.kind import Column, Value
 SCHEMA = "fleetmedic-show/1"
 UNKNOWN = "-"
 DAY = 86400
-# Of one cell on a terminal, but the last one, which has what is left.
-MOST_WIDE = 32
-LEAST_LAST = 24
+GAP = 2
+# Of a column of text on a terminal.
+NARROWEST = 8
 
 
 def body(paper: Paper, name: str, table: Table, hosts: int, left_out: int) -> None:
@@ -37,23 +37,53 @@ def _grid(paper: Paper, table: Table) -> None:
     cells = [[_cell(value, column) for value, column in zip(row, columns, strict=True)] for row in rows]
     # A column nobody has anything for tells nothing.
     kept = [place for place in range(len(columns)) if any(row[place] not in ("", UNKNOWN) for row in cells)]
-    heads = [columns[place].name for place in kept]
-    shown = [[row[place] for place in kept] for row in cells]
+    if paper.terminal and len(rows) > 1 and _width(columns, cells, kept) > paper.width:
+        kept = _without_shared(paper, columns, cells, kept)
+    shown = [[columns[place].name for place in kept], *([row[place] for place in kept] for row in cells)]
     right = [columns[place].unit not in ("text", "time") for place in kept]
+    widths = [max(len(row[place]) for row in shown) for place in range(len(kept))]
     if paper.terminal:
-        shown = [[_cut(cell, MOST_WIDE) for cell in row[:-1]] + row[-1:] for row in shown]
-    widths = [max(len(row[place]) for row in [heads, *shown]) for place in range(len(kept))]
-    if paper.terminal:
-        widths[-1] = max(LEAST_LAST, paper.width - sum(widths[:-1]) - 2 * (len(widths) - 1))
-    paper.write(paper.paint(_line(heads, widths, right), "dim"))
-    for row in shown:
-        last = _cut(row[-1], widths[-1]) if paper.terminal else row[-1]
-        paper.write(_line([*row[:-1], last], widths, right))
+        widths = _fitted(widths, right, paper.width)
+        shown = [[_cut(cell, width) for cell, width in zip(row, widths, strict=True)] for row in shown]
+    paper.write(paper.paint(_line(shown[0], widths, right), "dim"))
+    for row in shown[1:]:
+        paper.write(_line(row, widths, right))
+
+
+def _width(columns: Sequence[Column], cells: Sequence[Sequence[str]], kept: Sequence[int]) -> int:
+    widest = (max(len(columns[place].name), *(len(row[place]) for row in cells)) for place in kept)
+    return sum(widest) + GAP * (len(kept) - 1)
+
+
+def _without_shared(
+    paper: Paper, columns: Sequence[Column], cells: Sequence[Sequence[str]], kept: Sequence[int]
+) -> list[int]:
+    """What all rows share is said once above them, where they are too wide; what they differ in stays."""
+    same = [place for place in kept if columns[place].unit == "text" and len({row[place] for row in cells}) == 1]
+    left = [place for place in kept if place not in same]
+    if not left or not same:
+        return list(kept)
+    said = "   ".join(f"{columns[place].name} {cells[0][place]}" for place in same)
+    paper.hanging("", said, 0, 0)
+    return left
+
+
+def _fitted(widths: Sequence[int], right: Sequence[bool], room: int) -> list[int]:
+    """The widest columns of text give way first; numbers are never cut."""
+    made = list(widths)
+    while sum(made) + GAP * (len(made) - 1) > room:
+        texts = [place for place in range(len(made)) if not right[place] and made[place] > NARROWEST]
+        if not texts:
+            break
+        made[max(texts, key=lambda place: made[place])] -= 1
+    return made
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
     columns = zip(cells, widths, right, strict=True)
-    return "  ".join(f"{cell:>{width}}" if flush else f"{cell:<{width}}" for cell, width, flush in columns).rstrip()
+    return (
+        (" " * GAP).join(f"{cell:>{width}}" if flush else f"{cell:<{width}}" for cell, width, flush in columns).rstrip()
+    )
 
 
 def _cut(text: str, width: int) -> str:

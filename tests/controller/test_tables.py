@@ -179,3 +179,17 @@ def test_every_kind_makes_rows_as_wide_as_its_columns_of_whatever_a_probe_may_se
     table = tables.table(kind, [report("h", *made)])
     assert all(len(item.row) == len(kind.columns) for item in table.rows)
     assert text(name, table).endswith("2 hosts\n")
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_a_table_fits_a_terminal_and_says_once_what_all_rows_share(width: int) -> None:
+    made = postgres()
+    made.postgres.lock_edges.extend(
+        PostgresLockEdge(waiting=waiting, blocking=1, waiting_seconds=waiting, mode="ShareLock", relation="orders")
+        for waiting in range(10, 15)
+    )
+    said = text("locks", tables.table(KINDS["locks"], [report("db01", made)]), terminal=True, width=width)
+    assert max(map(len, said.splitlines())) <= width
+    assert said.count("db01") == (5 if width == 100 else 1)
+    waiting = ("14", "13", "12", "11", "10")
+    assert all(number in row for number, row in zip(waiting, said.splitlines()[-6:-1], strict=True))
