@@ -2,12 +2,13 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.lab import example_report, fixtures
+from tests.lab import demo, example_report, fixtures
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
@@ -18,7 +19,8 @@ def made(lab: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
     fixtures.need()
     folder = lab / "example"
     folder.mkdir(mode=0o755)
-    with example_report.stage(folder) as running:
+    # On free ports: the session's own servers have the usual ones.
+    with demo.stage(folder, time.monotonic()) as running:
         example_report.play(running, pause=0.5)
         text, document = example_report.report(running.desk, folder / "made")
         yield text.read_text(), json.loads(document.read_text())
