@@ -89,3 +89,19 @@ def test_of_several_statements_the_longest_that_counts_is_named() -> None:
     assert statuses([found]) == ["warn"]
     assert "application web" in found.summary
     assert "pg_cancel_backend(2)" in found.next
+
+
+def test_a_statement_that_waits_for_a_lock_is_not_offered_for_cancelling() -> None:
+    victim = session(5, "active", query_seconds=400, query="UPDATE t", wait_event="Lock/transactionid")
+    found = one("PG-LONG-QUERY", postgres(sessions=[victim]))
+    assert "see PG-LOCK-ROOT" in found.next
+    assert "pg_cancel_backend" not in found.next
+
+
+def test_the_command_to_copy_goes_to_the_server_that_was_looked_at() -> None:
+    elsewhere = postgres()
+    elsewhere.target.socket, elsewhere.target.port = "/tmp/my pg", 5433
+    assert one("PG-LONG-TXN", elsewhere).equal_command.startswith("psql -h '/tmp/my pg' -p 5433 -c ")
+    usual = postgres()
+    usual.target.socket, usual.target.port = "/run/postgresql", 5432
+    assert one("PG-LONG-TXN", usual).equal_command.startswith("psql -c ")

@@ -268,6 +268,16 @@ def test_ending_what_is_not_snoozed_is_65_and_ends_nothing(site: Site) -> None:
     assert f"snooze {name} ended 0s ago by root" in twice.err
 
 
+@pytest.mark.covers("exp:snooze")
+def test_a_second_snooze_that_would_change_nothing_is_refused_and_a_longer_one_is_not(site: Site) -> None:
+    site.check()
+    name = site.run("snooze", "add", "REDIS-UP", "--reason", "known", "--for", "4h").out.split()[1].rstrip(":")
+    shorter = site.run("snooze", "add", "REDIS-UP", "--reason", "again", "--for", "2h")
+    assert shorter.code == 65
+    assert f"`fleetmedic snooze end {name}` first" in shorter.err
+    assert site.run("snooze", "add", "REDIS-UP", "--reason", "longer", "--for", "8h").code == 0
+
+
 @pytest.mark.covers("exp:watch")
 def test_a_watch_at_a_terminal_prints_the_whole_answer_then_transitions_and_ends_with_130(site: Site) -> None:
     words: list[str | Path] = [BIN / "fleetmedic", "check", "-i", site.inventory, *LOOK, "--watch", "2s", "--no-color"]

@@ -253,3 +253,15 @@ def test_an_ok_result_has_the_word_ok() -> None:
 def test_a_summary_without_end_is_cut() -> None:
     text = on_terminal(reports.run(reports.answered("a", reports.finding(status=STATUS_CRIT, summary="x y " * 10**6))))
     assert len(text) < 6000
+
+
+@pytest.mark.covers("exp:R20")
+def test_on_a_terminal_what_is_not_there_is_one_line_and_a_missing_right_one_of_its_own(tmp_path: Path) -> None:
+    absences = [reports.skipped(f"{name}-X", f"no {name} found") for name in ("PG", "TLS", "DNS")]
+    run = reports.run(reports.answered("web01", *absences, reports.skipped("DOCKER-A", "needs root")))
+    shown = on_terminal(run)
+    assert "3 checks with nothing to look at there (DNS, PG, TLS): --show all has the" in shown
+    assert "needs root: DOCKER-A" in shown
+    assert "no TLS found" not in shown
+    assert "no TLS found: TLS-X" in on_terminal(run, seen=view(everything=True))
+    assert "no TLS found: TLS-X" in piped(run, tmp_path)
