@@ -65,4 +65,5 @@ def test_frames_of_the_engine_are_taken_off_and_a_terminals_log_is_plain() -> No
 @given(st.binary(max_size=400))
 def test_no_bytes_of_a_container_end_the_reading(body: bytes) -> None:
     for line in log_lines.unframed(body):
-        log_lines.error_path(line)
+        path = log_lines.error_path(line)
+        assert path is None or len(path) <= log_lines.LONGEST_PATH + len("/...")

@@ -153,10 +153,12 @@ def test_errors_by_endpoint_are_those_that_grep_and_uniq_count_and_are_summed_ov
         command = """docker logs app-front --since 15m 2>&1 | grep ERROR | grep -oP '"path":"[^"]*"' | sort | uniq -c"""
         until("it wrote", lambda: "cart" in shell(command), seconds=5, every=0.1)
         said = shell(f"{command} | sort -rn")
+        lines = int(shell("docker logs app-front --since 15m 2>&1 | grep -c ERROR"))
         ours = show(fleet, "errors", container="app-front")
     theirs = [(int(count), path) for count, path in re.findall(r'(\d+) "path":"([^"]*)"', said)]
     # Both agents see the one engine of this machine, and so each error twice.
     assert [(row["count"], row["path"]) for row in ours] == [(2 * count, path) for count, path in theirs]
+    assert sum(row["count"] for row in ours) == 2 * lines
     assert {row["host"] for row in ours} == {"db01 web04"}
 
 
