@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
+from controller.moments import span
 from controller.render.check_text import counted
 from controller.render.escape import line
 from controller.render.host_ranges import fold
@@ -13,7 +14,6 @@ from controller.tables.kind import Column, Value
 
 SCHEMA = "fleetmedic-show/1"
 UNKNOWN = "-"
-DAY = 86400
 GAP = 2
 # Of a column of text on a terminal.
 NARROWEST = 8
@@ -117,16 +117,9 @@ def size(value: float) -> str:
 def _age(value: float) -> str:
     if value < 0:
         return f"-{_age(-value)}"
-    whole = int(value)
     if value < 1:
         return f"{1000 * value:.3g}ms" if value else "0s"
-    if whole < 10:
-        return f"{value:.1f}s"
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m" if whole < 2 * DAY else f"{whole // DAY}d"
+    return f"{value:.1f}s" if value < 10 else span(value)
 
 
 def _moment(value: float) -> str:
