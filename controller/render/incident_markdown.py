@@ -8,7 +8,7 @@ from controller.render import incident_json
 from controller.render.check_text import counted
 from controller.render.host_ranges import fold
 from controller.render.incident_json import stamp
-from controller.render.markdown import code, fence, text
+from controller.render.markdown import code, fence, listed, table, text
 from controller.reports.episodes import NO_ANSWER
 from controller.reports.found import Found
 from controller.reports.incident import Incident
@@ -145,7 +145,7 @@ class _Writer:
         yield from _prompts("summary")
         if self._found:
             yield from ("", "### What was found", "")
-            yield from _table(
+            yield from table(
                 ("evidence", "finding", "where", "first seen", "well again", "at its worst"), self._findings()
             )
 
@@ -228,7 +228,7 @@ class _Writer:
         yield from _prompts("timeline")
 
     def _entries(self) -> Iterator[str]:
-        yield from _table(("UTC", "kind", "what", "source"), map(self._entry, self._incident.timeline))
+        yield from table(("UTC", "kind", "what", "source"), map(self._entry, self._incident.timeline))
 
     def _entry(self, entry: Entry) -> Sequence[str]:
         where = f"**{text(fold(entry.hosts))}**: " if entry.hosts else ""
@@ -329,7 +329,7 @@ class _Writer:
             for item in incident.background
         ]
         facts += [f"Warned of in this time: {self._short(item)}." for item in incident.warnings]
-        yield from _listed(facts)
+        yield from listed(facts)
         yield from _prompts("contributing_factors")
 
     def _before_onset(self, entry: Entry) -> str:
@@ -354,7 +354,7 @@ class _Writer:
             facts.append(f"Every host answered in every run ({counted(len(incident.runs), 'run')}).")
         if marks.well is not None:
             facts.append(f"The cure was looked at: run {marks.well_by} asked again and found all of it well.")
-        yield from _listed(facts)
+        yield from listed(facts)
         yield from _prompts("what_went_well")
         yield from ("", "### Where we got lucky", "", *_prompts("where_we_got_lucky"))
 
@@ -366,7 +366,7 @@ class _Writer:
         ):
             if heading != "Detection":
                 yield ""
-            yield from (f"### {heading}", "", *_listed(facts), *_prompts(prompts))
+            yield from (f"### {heading}", "", *listed(facts), *_prompts(prompts))
 
     def _detection(self) -> list[str]:
         facts: list[str] = []
@@ -420,7 +420,7 @@ class _Writer:
                 task = f"end what was not seen well again: {item.id} on {fold(item.still)}"
                 rows.append((f"{text(task)} ({_ref(item.key)})", "fix"))
         rows = rows[:5] + [(f"{MARK}: {task}", kind) for task, kind in ACTIONS]
-        yield from _table(
+        yield from table(
             ("id", "task", "type", "owner", "due", "state"),
             ((f"A{number}", task, kind, MARK, MARK, "open") for number, (task, kind) in enumerate(rows, 1)),
         )
@@ -512,21 +512,3 @@ def _prompts(section: str) -> Iterator[str]:
         return
     for item in asked:
         yield f"> - {MARK}: {item}"
-
-
-def _listed(facts: Sequence[str]) -> Iterator[str]:
-    for fact in facts:
-        yield f"- {fact}"
-    if facts:
-        yield ""
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield _row(head)
-    yield f"|{'---|' * len(head)}"
-    for row in rows:
-        yield _row(row)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

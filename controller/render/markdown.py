@@ -1,6 +1,7 @@
-"""Foreign text made harmless for Markdown: no markup, link, HTML, table cell or block of it survives as such."""
+"""Markdown's pieces: foreign text made harmless, so that no markup, link or HTML of it survives; lists and tables."""
 
 import re
+from collections.abc import Iterable, Iterator, Sequence
 
 from controller.render.escape import block, line
 
@@ -36,3 +37,23 @@ def fence(foreign: str, language: str = "text") -> list[str]:
 
 def _longest(part: str) -> int:
     return max((len(run) for run in TICKS.findall(part)), default=0)
+
+
+def listed(facts: Sequence[str]) -> Iterator[str]:
+    """A list of what is Markdown already, and a blank line after it."""
+    for fact in facts:
+        yield f"- {fact}"
+    if facts:
+        yield ""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Of cells that are Markdown already."""
+    yield _row(head)
+    yield f"|{'---|' * len(head)}"
+    for row in rows:
+        yield _row(row)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
