@@ -12,9 +12,12 @@ class State(StrEnum):
     """How a host ended in a fan-out (inventory.md F1)."""
 
     OK = "ok"
+    CHANGED = "changed"
     FAILED = "failed"
+    GATE_FAILED = "gate_failed"
     UNREACHABLE = "unreachable"
     TIMEOUT = "timeout"
+    UNKNOWN = "unknown"
     SKIPPED = "skipped"
     NOT_ATTEMPTED = "not_attempted"
     CANCELLED = "cancelled"
@@ -22,6 +25,8 @@ class State(StrEnum):
 
 # No answer at all, or none in time: bit 4 of the exit code.
 SILENT = frozenset({State.UNREACHABLE, State.TIMEOUT})
+# How a host ends badly; the others are well, or were not tried.
+BAD = SILENT | {State.FAILED, State.GATE_FAILED, State.UNKNOWN}
 # What is not bad. All else is: crit, error, and what a newer agent says that this version does not know.
 HARMLESS = frozenset({STATUS_OK, STATUS_INFO, STATUS_WARN, STATUS_SKIPPED})
 

@@ -25,7 +25,8 @@ class Setting:
 
 # Every setting: its kind, its default, and one line about it.
 KNOWN: Mapping[str, tuple[str, str, str]] = {
-    "inventory": ("paths", "", "inventory files, or hosts as a,b"),
+    "inventory": ("paths", "", "inventory files, folders or scripts, or hosts as a,b"),
+    "inventory_backend": ("backend", "own", "who reads them: own, or ansible, for what only its plugins read"),
     "certificate": ("path", "", "our client certificate"),
     "key": ("path", "", "its private key"),
     "ca": ("path", "", "the authority of the agents' certificates"),
@@ -34,6 +35,7 @@ KNOWN: Mapping[str, tuple[str, str, str]] = {
     "connect_timeout": ("seconds", "1.5s", "for TCP and TLS of one host"),
     "store": ("path", "", "the file of runs and events"),
 }
+BACKENDS = ("own", "ansible")
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
@@ -102,6 +104,8 @@ def _text(name: str, value: object, origin: str, folder: Path) -> str:
         return value
     if kind in ("path", "paths") and isinstance(value, str):
         return str(folder / Path(value).expanduser())
+    if kind == "backend" and isinstance(value, str):
+        return value
     if kind == "count" and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if kind == "seconds" and isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -109,6 +113,7 @@ def _text(name: str, value: object, origin: str, folder: Path) -> str:
     wanted = {
         "paths": "a path or a list of them",
         "path": "a path",
+        "backend": "own or ansible",
         "count": "a whole number",
         "seconds": "such as '10s'",
     }
@@ -128,6 +133,8 @@ def _check(name: str, setting: Setting) -> None:
     kind = KNOWN[name][0]
     if kind == "count" and not (re.fullmatch(r"[0-9]{1,5}", setting.value) and 1 <= int(setting.value) <= 10_000):
         raise SettingError(f"{setting.origin}: {name}: {setting.value!r} must be a whole number from 1 to 10000")
+    if kind == "backend" and setting.value not in BACKENDS:
+        raise SettingError(f"{setting.origin}: {name}: {setting.value!r} is not known: write own or ansible")
     if kind == "seconds":
         try:
             duration(setting.value)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent import budgets, config, registry
-from controller.inventory import requests, sources
+from controller.inventory import loading, requests
 
 ROOT = Path(__file__).parent.parent
 
@@ -102,8 +102,8 @@ def test_the_pinned_versions_are_names_and_versions_alone() -> None:
 @pytest.mark.parametrize("file", sorted((ROOT / "inventory").iterdir()), ids=lambda file: str(file.name))
 def test_every_limit_of_an_example_inventory_is_one_that_a_rule_has(file: Path) -> None:
     known = {(rule.id, limit.name) for rule in registry.load() for limit in rule.limits}
-    inventory = sources.load([str(file)])
-    named = {(item.rule, item.name) for host in inventory.hosts.values() for item in requests.limits(host)}
+    inventory = loading.load([str(file)])
+    named = {(item.rule, item.name) for host in inventory.resolved(inventory.hosts) for item in requests.limits(host)}
 
     assert named
     assert named - known == set()

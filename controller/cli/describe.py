@@ -2,18 +2,17 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import Sequence
 
 import click
 
 from controller import VERSION, asking, describing, exit_codes
-from controller.calling import Bounds
-from controller.cli import options
+from controller.cli import looking, options, targeting
+from controller.cli.looking import Asked
 from controller.cli.options import Desk
+from controller.cli.targeting import Target
 from controller.describing import Described
 from controller.inventory import connection
-from controller.inventory.graph import InventoryError
 from controller.render.escape import line
 from controller.trust import files
 from fleetmedic.v1.agent_pb2 import DescribeResponse
@@ -21,7 +20,8 @@ from fleetmedic.v1.agent_pb2 import DescribeResponse
 
 @click.command()
 @click.argument("pattern", required=False)
-@options.INVENTORY
+@options.several(options.INVENTORY)
+@options.several(targeting.OPTIONS)
 @options.several(options.BOUNDS)
 @click.option(
     "--format",
@@ -31,7 +31,16 @@ from fleetmedic.v1.agent_pb2 import DescribeResponse
     help="For people, or a JSON line for each host.",
 )
 @options.several(options.TRUST)
-def command(pattern: str | None, form: str, **flags: str | Sequence[str] | None) -> int:
+@options.STORE
+def command(
+    pattern: str | None,
+    form: str,
+    limit: str | None,
+    list_hosts: bool,
+    expect: int | None,
+    allow_unmatched: bool,
+    **flags: str | Sequence[str] | None,
+) -> int:
     """Which agents are there, their versions, clocks, checks, and what each looks at.
 
     \b
@@ -43,7 +52,11 @@ def command(pattern: str | None, form: str, **flags: str | Sequence[str] | None)
     Exit codes: 0 every agent answered, 4 some did not, 69 none did.
     """
     desk = options.desk(**flags)
-    described = _fleet(desk, "all" if pattern is None else pattern) if desk.sources() else [_here(desk, pattern)]
+    asked = looking.choose(desk, Target(pattern, limit, expect, allow_unmatched))
+    if list_hosts:
+        targeting.listed(asked.names)
+        return 0
+    described = [_here(desk, asked)] if asked.here else _fleet(desk, asked)
     for item in described:
         click.echo(json.dumps(_record(item)) if form == "json" else _text(item))
     if not any(item.answer for item in described):
@@ -52,20 +65,15 @@ def command(pattern: str | None, form: str, **flags: str | Sequence[str] | None)
     return exit_codes.UNREACHABLE if silent else 0
 
 
-def _fleet(desk: Desk, pattern: str) -> list[Described]:
-    hosts = desk.hosts(desk.inventory(), pattern)
-    bounds = Bounds(int(desk.text("forks")), desk.seconds("connect_timeout"), desk.seconds("deadline"))
+def _fleet(desk: Desk, asked: Asked) -> list[Described]:
     identity = files.load(desk.text("certificate"), desk.text("key"), desk.text("ca"), desk.now())
-    asked = [connection.endpoint(host) for host in hosts if connection.has_agent(host)]
-    made = {item.host: item for item in asyncio.run(describing.describe(asked, identity, bounds))}
-    return [made.get(host.name) or Described(host.name, None, connection.AGENTLESS) for host in hosts]
+    endpoints = [connection.endpoint(host) for host in asked.hosts if connection.has_agent(host)]
+    made = {item.host: item for item in asyncio.run(describing.describe(endpoints, identity, asked.bounds))}
+    return [made.get(host.name) or Described(host.name, None, connection.AGENTLESS) for host in asked.hosts]
 
 
-def _here(desk: Desk, pattern: str | None) -> Described:
-    name = socket.gethostname()
-    if pattern not in (None, "all", "localhost", name):
-        raise InventoryError(f"{pattern}: no inventory says which host that is: give one with -i FILE")
-    return Described(name, asking.describe_here(desk.seconds("deadline")), "")
+def _here(desk: Desk, asked: Asked) -> Described:
+    return Described(asked.here, asking.describe_here(desk.seconds("deadline")), "")
 
 
 def _text(item: Described) -> str:

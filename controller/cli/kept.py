@@ -4,7 +4,7 @@ import sqlite3
 from difflib import get_close_matches
 
 from controller import snoozing
-from controller.inventory.graph import InventoryError
+from controller.inventory.origins import InventoryError
 from controller.snoozing import Rest
 from controller.store import runs, snoozes
 from controller.store.runs import Run

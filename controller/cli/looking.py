@@ -8,10 +8,13 @@ from difflib import get_close_matches
 from controller import asking
 from controller.asking import Question
 from controller.calling import Bounds
+from controller.cli import targeting
 from controller.cli.options import Desk
+from controller.cli.targeting import Target
 from controller.host_report import HostReport, State
 from controller.inventory.connection import AGENTLESS
-from controller.inventory.graph import Host, InventoryError
+from controller.inventory.graph import Host
+from controller.inventory.origins import InventoryError
 from controller.transport.mtls import Identity
 from controller.trust import files
 
@@ -32,16 +35,23 @@ class Asked:
     def count(self) -> int:
         return 1 if self.here else len(self.hosts)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.here,) if self.here else tuple(host.name for host in self.hosts)
 
-def choose(desk: Desk, pattern: str | None) -> Asked:
-    """InventoryError where the inventory is wrong or the pattern fits nobody."""
+
+def choose(desk: Desk, target: Target) -> Asked:
+    """InventoryError where the inventory is wrong, the pattern fits nobody, or others are expected."""
     inventory = " ".join(desk.sources())
     # An empty pattern, as an unset variable of a script leaves it, must not mean everybody.
-    asked = pattern if pattern is not None else "all" if inventory else "localhost"
+    asked = target.pattern if target.pattern is not None else "all" if inventory else "localhost"
     if inventory:
-        hosts = desk.hosts(desk.inventory(), asked)
+        hosts = targeting.hosts(desk, target)
         bounds = Bounds(int(desk.text("forks")), desk.seconds("connect_timeout"), desk.seconds("deadline"))
         return Asked(asked, inventory, hosts, bounds)
+    if target.limit is not None:
+        raise InventoryError(f"--limit {target.limit}: there is no inventory to narrow: give one with -i FILE")
+    target.expected(1)
     name = socket.gethostname()
     if asked not in (*HERE, name):
         raise InventoryError(f"{asked}: no inventory says which host that is: give one with -i FILE")

@@ -12,20 +12,28 @@ from typing import Any, TypeVar
 import click
 
 from controller import settings
-from controller.inventory import patterns, sources
-from controller.inventory.graph import Host, Inventory, InventoryError
+from controller.inventory import loading
+from controller.inventory.graph import Inventory
+from controller.inventory.origins import InventoryError
 from controller.render.escape import line
 from controller.render.paper import Paper, paper
 from controller.settings import Setting
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-INVENTORY = click.option(
-    "-i",
-    "--inventory",
-    multiple=True,
-    metavar="PATH",
-    help="Inventory file in Ansible's format, or hosts as a,b (again for more).",
+INVENTORY = (
+    click.option(
+        "-i",
+        "--inventory",
+        multiple=True,
+        metavar="PATH",
+        help="Inventory in Ansible's format: a file, folder or script, or hosts as a,b (again for more).",
+    ),
+    click.option(
+        "--inventory-backend",
+        metavar="WHO",
+        help="Who reads it: own [default], or ansible, for what only ansible-inventory can (plugins, vaults).",
+    ),
 )
 TRUST = (
     click.option("--certificate", metavar="FILE", help="Our client certificate, which `pki issue operator` makes."),
@@ -85,20 +93,19 @@ class Desk:
         return tuple(filter(None, self.text("inventory").split("\n")))
 
     def inventory(self) -> Inventory:
-        """The inventory, whose warnings are told. InventoryError where it is wrong, or none is given."""
+        """What the sources say. InventoryError where they are wrong, or none is given."""
         named = self.sources()
         if not named:
             raise InventoryError("no inventory: give one with -i FILE, FLEETMEDIC_INVENTORY or the config file")
-        made = sources.load(named)
-        for warning in made.warnings:
-            click.echo(f"fleetmedic: {line(warning)}", err=True)
-        return made
+        if self.text("inventory_backend") == "ansible":
+            from controller.inventory import ansible  # noqa: PLC0415 - few ask for it
 
-    def hosts(self, inventory: Inventory, pattern: str) -> tuple[Host, ...]:
-        chosen = patterns.select(inventory, pattern)
-        if not chosen:
-            raise InventoryError(f"{pattern}: no host; the inventory {' '.join(inventory.sources)} is empty")
-        return chosen
+            return ansible.load(named, self.environment)
+        return loading.load(named)
+
+    def warn(self, text: str) -> None:
+        """A line for people, beside the answer."""
+        click.echo(f"fleetmedic: {line(text)}", err=True)
 
 
 def desk(**flags: str | Sequence[str] | None) -> Desk:

@@ -11,7 +11,7 @@ import click
 from controller import changes
 from controller.cli import kept, options
 from controller.cli.options import Desk
-from controller.inventory.graph import InventoryError
+from controller.inventory.origins import InventoryError
 from controller.render import changes_json, changes_text, check_json, check_paste, run_text
 from controller.render.check_text import Again, View, counted
 from controller.render.escape import line

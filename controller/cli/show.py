@@ -9,10 +9,11 @@ import click
 
 from controller import exit_codes, tables
 from controller.asking import Question
-from controller.cli import kept, looking, options
+from controller.cli import kept, looking, options, targeting
 from controller.cli.options import Desk
+from controller.cli.targeting import Target
 from controller.host_report import SILENT, HostReport, State
-from controller.inventory.graph import InventoryError
+from controller.inventory.origins import InventoryError
 from controller.render import show_text
 from controller.store import database
 from controller.tables import KINDS, Kind, Table
@@ -24,7 +25,8 @@ CODES = "Exit codes: 0 all seen, 2 something could not be seen, 4 some host gave
 @click.command(epilog=f"{TABLES}\n\n{CODES}")
 @click.argument("name", metavar="TABLE", type=click.Choice(tuple(KINDS)))
 @click.argument("pattern", required=False)
-@options.INVENTORY
+@options.several(options.INVENTORY)
+@options.several(targeting.OPTIONS)
 @click.option("--service", "services", multiple=True, metavar="NAME", help="Only this service's (again for more).")
 @click.option("--most", metavar="N", type=click.IntRange(1), help="Only the first N rows.")
 @click.option("--run", metavar="RUN", help="Of a kept run (or `last`), and of the hosts that had something bad then.")
@@ -48,6 +50,10 @@ def command(
     run: str | None,
     form: str,
     no_colour: bool,
+    limit: str | None,
+    list_hosts: bool,
+    expect: int | None,
+    allow_unmatched: bool,
     **flags: str | Sequence[str] | None,
 ) -> int:
     """What agents see, as one table over all hosts, worst first; nothing is judged and nothing is kept.
@@ -64,7 +70,13 @@ def command(
     kind = KINDS[name]
     if services and run:
         raise click.UsageError("--service goes with a new look, not with --run")
-    reports = _kept(desk, kind, run, pattern) if run else _asked(desk, kind, pattern, services)
+    target = Target(pattern, limit, expect, allow_unmatched)
+    if run and target != Target(pattern):
+        raise click.UsageError("--limit, --expect and --allow-unmatched go with a new look, not with --run")
+    if list_hosts:
+        targeting.listed(looking.choose(desk, target).names)
+        return 0
+    reports = _kept(desk, kind, run, pattern) if run else _asked(desk, kind, target, services)
     made = tables.table(kind, reports, services)
     shown = replace(made, rows=made.rows[:most])
     if form == "jsonl":
@@ -75,8 +87,8 @@ def command(
     return _code(reports, made)
 
 
-def _asked(desk: Desk, kind: Kind, pattern: str | None, services: tuple[str, ...]) -> tuple[HostReport, ...]:
-    asked = looking.choose(desk, pattern)
+def _asked(desk: Desk, kind: Kind, target: Target, services: tuple[str, ...]) -> tuple[HostReport, ...]:
+    asked = looking.choose(desk, target)
     question = Question(services=services, probes=(*kind.probes, *kind.also))
     reports = looking.look(asked, question, looking.identity(desk, asked), lambda _: None)
     looking.refuse_bad_question(reports)

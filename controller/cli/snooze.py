@@ -13,9 +13,10 @@ from pathlib import Path
 import click
 
 from controller import moments
-from controller.cli import options
+from controller.cli import options, targeting
 from controller.cli.options import Desk
-from controller.inventory.graph import InventoryError
+from controller.cli.targeting import Target
+from controller.inventory.origins import InventoryError
 from controller.render import check_json
 from controller.render.check_text import WORDS, ago, counted, said_end, until
 from controller.render.escape import line
@@ -48,7 +49,7 @@ def command() -> None:
 @click.option("--reason", required=True, metavar="TEXT", help="Why; everybody who checks will read it.")
 @click.option("--for", "end", required=True, metavar="TIME", help="Such as 4h, 2d or 2026-11-24T08:00Z; at most 30d.")
 @click.option("--subject", metavar="NAME", help="Only this subject of the finding, such as a database or a container.")
-@options.INVENTORY
+@options.several(options.INVENTORY)
 @options.STORE
 def add(
     finding: str,
@@ -148,7 +149,7 @@ def _hosts(desk: Desk, pattern: str, known: set[str]) -> set[str]:
     if pattern in known:
         return {pattern}
     if desk.sources():
-        return {host.name for host in desk.hosts(desk.inventory(), pattern)}
+        return set(targeting.names(desk, desk.inventory(), Target(pattern)))
     names = set(re.split(r"[,:]", pattern))
     return {socket.gethostname() if name == "localhost" else name for name in names}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from controller import exit_codes
-from controller.inventory.graph import InventoryError
+from controller.inventory.origins import InventoryError
 from controller.render.escape import line
 from controller.settings import SettingError
 from controller.store.database import StoreError

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
-from controller.inventory.graph import Host, InventoryError, Variable
+from controller.inventory.graph import Host
 from controller.inventory.names import address_flaw, shown
+from controller.inventory.origins import InventoryError
+from controller.inventory.templates import used
+from controller.inventory.variables import Variable
 
 DEFAULT_PORT = 7443
 # What is said of a host without one.
@@ -28,12 +31,12 @@ def endpoint(host: Host) -> Endpoint:
 
     `ansible_port` is the SSH port and is not looked at.
     """
-    return Endpoint(host.name, _address(host), _port(host.variables.get("fleetmedic_port")))
+    return Endpoint(host.name, _address(host), _port(used(host, "fleetmedic_port")))
 
 
 def has_agent(host: Host) -> bool:
     """False where `ansible_connection` is local or docker and no fleetmedic_address or fleetmedic_port is given."""
-    connection = host.variables.get("ansible_connection")
+    connection = used(host, "ansible_connection")
     if connection is None or connection.value not in ("local", "docker"):
         return True
     return "fleetmedic_address" in host.variables or "fleetmedic_port" in host.variables
@@ -41,7 +44,7 @@ def has_agent(host: Host) -> bool:
 
 def _address(host: Host) -> str:
     for field in _ADDRESSES:
-        variable = host.variables.get(field)
+        variable = used(host, field)
         if variable is not None:
             return _checked(variable, field)
     return host.name
@@ -52,10 +55,6 @@ def _checked(variable: Variable, field: str) -> str:
     if not isinstance(value, str):
         raise InventoryError.at(
             variable.origin, f"{field} is {shown(value)}, not a text", "write an address or a host name, in quotes"
-        )
-    if "{{" in value or "{%" in value:
-        raise InventoryError.at(
-            variable.origin, f"{field} is a template: a later version renders them", "write the address itself"
         )
     flaw = address_flaw(value)
     if flaw is not None:

@@ -1,16 +1,13 @@
 """The inventory while its sources are read, one after the other, until it is whole."""
 
-import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from controller.inventory.graph import Group, Host, Inventory, InventoryError, Origin, Variable, members_of
-from controller.inventory.names import group_flaw, printable, shown
+from controller.inventory.graph import Declared, Group, Inventory, members_of
+from controller.inventory.names import group_flaw, shown
+from controller.inventory.origins import InventoryError, Origin
 from controller.inventory.precedence import NOT_WRITTEN, Precedence, depths
-
-RESERVED = frozenset({"inventory_hostname", "groups", "hostvars", "group_names"})
-"""Names that the inventory itself answers; a source's own are dropped with a warning."""
-
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+from controller.inventory.variables import Variable, VariableNames
+from controller.inventory.vars_files import VarsFolder
 
 
 class GroupDraft:
@@ -24,24 +21,13 @@ class GroupDraft:
         self.variables: dict[str, Variable] = {}
 
 
-class HostDraft:
-    """One host so far: its own variables and the groups that name it, in declared order."""
-
-    __slots__ = ("groups", "variables")
-
-    def __init__(self) -> None:
-        self.groups: dict[str, None] = {}
-        self.variables: dict[str, Variable] = {}
-
-
 class Draft:
     """Groups and hosts of the sources read so far. Later sources add members and override variables."""
 
     def __init__(self) -> None:
         self.groups: dict[str, GroupDraft] = {"all": GroupDraft(), "ungrouped": GroupDraft()}
-        self.hosts: dict[str, HostDraft] = {}
-        self._warnings: dict[str, str] = {}
-        self._plain_names: set[str] = set()
+        self.hosts: dict[str, Declared] = {}
+        self.names = VariableNames()
 
     def group(self, name: str, origin: Origin) -> GroupDraft:
         """The group of that name, made where it is new."""
@@ -53,56 +39,45 @@ class Draft:
             group = self.groups[name] = GroupDraft()
         return group
 
-    def host(self, name: str, group: str, port: int | None, origin: Origin) -> HostDraft:
-        """The host of that name, now in that group. Its port counts only where the host is new."""
+    def host(self, name: str, group: str, port: int | None, origin: Origin) -> None:
+        """Put the host of that name, made where it is new, into the group. A port counts only where it is new."""
         host = self.hosts.get(name)
         if host is None:
-            host = self.hosts[name] = HostDraft()
+            host = self.hosts[name] = Declared()
             if port is not None:
                 host.variables["ansible_port"] = Variable(port, origin)
         host.groups[group] = None
         self.groups[group].hosts[name] = None
-        return host
 
-    def variable(self, target: GroupDraft | HostDraft, name: object, value: object, origin: Origin) -> None:
-        """Set a variable of a group or a host; the last one set wins."""
-        if name in self._plain_names or self._is_kept(name, origin):
-            assert isinstance(name, str)
-            target.variables[name] = Variable(value, origin)
+    def group_variable(self, group: str, name: object, value: object, origin: Origin) -> None:
+        """Set a variable of a group; the last one set wins."""
+        taken = self.names.take(name, origin)
+        if taken is not None:
+            self.groups[group].variables[taken] = Variable(value, origin)
 
-    def _is_kept(self, name: object, origin: Origin) -> bool:
-        if not isinstance(name, str) or not name:
-            raise InventoryError.at(
-                origin, f"{shown(name)} is not a variable name", "write a name of letters, digits and _, in quotes"
-            )
-        if name in RESERVED:
-            self._warn(name, f"{origin}: {name} is a reserved name; the line is ignored")
-            return False
-        if not _IDENTIFIER.fullmatch(name):
-            self._warn(name, f"{origin}: {shown(name)} is no identifier; templates will not find it")
-        else:
-            self._plain_names.add(name)
-        return True
+    def host_variable(self, host: str, name: object, value: object, origin: Origin) -> None:
+        """Set a variable of a host; the last one set wins.
 
-    def _warn(self, name: str, text: str) -> None:
-        self._warnings.setdefault(name, printable(text))
+        As with Ansible it is a group's where a group of that name is there already.
+        """
+        taken = self.names.take(name, origin)
+        if taken is not None:
+            (self.groups.get(host) or self.hosts[host]).variables[taken] = Variable(value, origin)
 
-    def finish(self, sources: Iterable[str]) -> Inventory:
+    def finish(self, sources: Sequence[str], folders: Sequence[VarsFolder] = ()) -> Inventory:
         """The whole inventory. Raises InventoryError where groups form a circle or a priority is no number."""
         self._adopt()
         order = depths({name: group.children for name, group in self.groups.items()})
-        precedence = Precedence(self.groups, order)
+        precedence = Precedence(self.groups, order, folders)
         groups = {
             name: Group(name, tuple(group.hosts), tuple(group.children), group.variables)
             for name, group in self.groups.items()
         }
-        hosts: dict[str, Host] = {}
-        for name in members_of(groups, "all"):
-            draft = self.hosts[name]
-            above = precedence.of(tuple(draft.groups))
-            merged = {**above.variables, **draft.variables} if draft.variables else above.variables
-            hosts[name] = Host(name, merged, above.groups)
-        return Inventory(hosts, groups, tuple(sources), tuple(self.hosts), tuple(self._warnings.values()))
+        for name in self.hosts:
+            if name in self.groups:
+                self.names.warn(f"host and group {name}", f"{shown(name)} is the name of a host and of a group")
+        hosts = {name: self.hosts[name] for name in members_of(groups, "all")}
+        return Inventory(hosts, groups, tuple(sources), tuple(self.hosts), precedence, self.names)
 
     def _adopt(self) -> None:
         """Hang what has no parent under `all`, and hosts that are in no other group in `ungrouped`."""

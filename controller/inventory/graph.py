@@ -1,50 +1,33 @@
-"""The inventory as it is used: hosts, groups, variables, and where each value was written."""
+"""The inventory as it is used: hosts and groups in their order, and a host's variables when it is asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Self
 
-from controller.inventory.names import printable
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """A place in a source, `file:line`; lines count from 1."""
-
-    file: str
-    line: int
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+from controller.inventory.precedence import Precedence, merged
+from controller.inventory.variables import Layer, Variable, VariableNames
 
 
-class InventoryError(Exception):
-    """Something in an inventory, or in a pattern over it, is wrong. The message is one line and ends with the mend."""
+@dataclass(slots=True)
+class Declared:
+    """One host as its sources declare it: its own variables and the groups that name it, in declared order."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(printable(message))
-
-    @classmethod
-    def at(cls, origin: Origin, what: str, mend: str) -> Self:
-        """The error for what stands at a place in a source."""
-        return cls(f"{origin}: {what}; {mend}")
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """A value and where it was written. It is str, int, float, bool, None, a date, or a list or dict of these."""
-
-    value: object
-    origin: Origin
+    groups: dict[str, None] = field(default_factory=dict)
+    variables: dict[str, Variable] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One host: its variables with its groups' merged in, and the sorted names of all groups above it but `all`."""
+    """One host: its variables, those of its last layer winning, and the sorted names of all groups above but `all`."""
 
     name: str
     variables: Mapping[str, Variable]
     groups: tuple[str, ...]
+    layers: tuple[Layer, ...] = ()
+
+    @property
+    def encrypted(self) -> tuple[str, ...]:
+        """Files with variables of this host that are encrypted as a whole."""
+        return tuple(file for layer in self.layers for file in layer.encrypted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +48,32 @@ class Inventory:
     """All sources merged.
 
     `hosts` is in the order of `all`, `declared` names them in the order of their first appearance (a glob's order), and
-    `groups` has all and ungrouped first, then the others as declared. `warnings` are lines for the user.
+    `groups` has all and ungrouped first, then the others as declared. What is in group_vars and host_vars is read when
+    a host that it concerns is asked for.
     """
 
-    hosts: Mapping[str, Host]
+    hosts: Mapping[str, Declared]
     groups: Mapping[str, Group]
     sources: tuple[str, ...]
-    declared: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    declared: tuple[str, ...]
+    precedence: Precedence = field(repr=False, compare=False)
+    names: VariableNames = field(repr=False, compare=False)
     _members: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def host(self, name: str) -> Host:
+        """A host with all its variables. InventoryError where one of their files is wrong, KeyError for no host."""
+        above = self.precedence.above(tuple(self.hosts[name].groups))
+        own = self.own(name)
+        variables = merged(own, above.variables) if own else above.variables
+        return Host(name, variables, above.groups, (*above.layers, *own))
+
+    def own(self, name: str) -> tuple[Layer, ...]:
+        """The variables of a host alone, without those of its groups."""
+        return self.precedence.own(name, self.hosts[name].variables)
+
+    def resolved(self, names: Iterable[str]) -> tuple[Host, ...]:
+        """Those hosts, each with all its variables, in the order given."""
+        return tuple(self.host(name) for name in names)
 
     def members(self, group_name: str) -> tuple[str, ...]:
         """The hosts of a group: its own first, then its descendants' level by level, each once.
@@ -84,6 +84,11 @@ class Inventory:
         if known is None:
             known = self._members[group_name] = members_of(self.groups, group_name)
         return known
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Lines for the user about what was read so far."""
+        return self.names.warnings
 
 
 def members_of(groups: Mapping[str, Group], group_name: str) -> tuple[str, ...]:

@@ -4,8 +4,11 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 
-from controller.inventory.graph import Host, InventoryError, Variable
+from controller.inventory.graph import Host
 from controller.inventory.names import address_flaw, is_ipv6, shown
+from controller.inventory.origins import InventoryError
+from controller.inventory.templates import used
+from controller.inventory.variables import Variable
 from fleetmedic.v1.agent_pb2 import Limit
 from fleetmedic.v1.snapshot_pb2 import Target
 
@@ -28,14 +31,14 @@ def targets(host: Host) -> tuple[Target, ...]:
         ("fleetmedic_pages", "page", _page),
         ("fleetmedic_dependencies", "dependency", _dependency),
     ):
-        if (variable := host.variables.get(field)) is not None:
+        if (variable := used(host, field)) is not None:
             found += [made(variable, field, service, text) for service, text in _services(variable, field, usual)]
     return tuple(found)
 
 
 def limits(host: Host) -> tuple[Limit, ...]:
     """The limits of `fleetmedic_limits`, a mapping from rule to limit name to number."""
-    variable = host.variables.get("fleetmedic_limits")
+    variable = used(host, "fleetmedic_limits")
     if variable is None:
         return ()
     found: list[Limit] = []
@@ -49,7 +52,7 @@ def limits(host: Host) -> tuple[Limit, ...]:
 
 def services(host: Host) -> tuple[str, ...]:
     """The services that run on the host, of `fleetmedic_services`; none where it isn't given."""
-    variable = host.variables.get("fleetmedic_services")
+    variable = used(host, "fleetmedic_services")
     if variable is None:
         return ()
     names = tuple(_texts(variable, "fleetmedic_services"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from controller import services
-from controller.host_report import HARMLESS, SILENT, HostReport, State
+from controller.host_report import BAD, HARMLESS, SILENT, HostReport, State
 from controller.render.escape import line
 from controller.render.host_ranges import fold
 from controller.render.paper import Paper
@@ -60,12 +60,13 @@ class Again:
     """What commands printed here are made of, so that they work for whoever copies them.
 
     `command` asks once more, with `{hosts}` where there is an inventory; `fleet` and `store` are the flags, as given,
-    by which another command finds the same hosts and the same store.
+    by which another command finds the same hosts and the same store, and `limit` the one of the pattern.
     """
 
     command: str
     fleet: str = ""
     store: str = ""
+    limit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,12 +337,15 @@ def totals(paper: Paper, run: Run, view: View) -> None:
     checks = f"{counted(run.checks + len(view.rest.resting), 'check')} in {run.seconds:.1f}s"
     paper.write(f"{counted(len(reports), 'host')}: {said}   {checks}   run {name}")
     bad = [report.host for report in reports if report.state != State.OK or report.warns]
-    whole = view.again.command.replace("{hosts}", shlex.quote(run.pattern))
+    whole = view.again.command.replace("{hosts}", f"{shlex.quote(run.pattern)}{view.again.limit}")
     kept = f"details: fleetmedic runs show {run.id}{view.again.store}"
     details = kept if run.id and (bad or not whole) else f"all of it: {whole} --show all"
     paper.hanging("", f"{details}   exit code {run.exit_code}", 0, 0)
     if bad and "{hosts}" in view.again.command:
-        paper.hanging("", f"again: {view.again.command.replace('{hosts}', shlex.quote(','.join(bad)))}", 0, 0)
+        # By the run's name where that says it all: warnings alone are no bad host.
+        by_run = run.id and all(report.state in BAD for report in reports if report.host in set(bad))
+        them = f"bad@{run.id}" if by_run else shlex.quote(",".join(bad))
+        paper.hanging("", f"again on the bad ones: {view.again.command.replace('{hosts}', them)}", 0, 0)
 
 
 def tally(reports: Sequence[HostReport], rest: Rest) -> tuple[tuple[int, str], ...]:

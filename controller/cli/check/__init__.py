@@ -2,19 +2,20 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
 from controller import changes, exit_codes, moments
 from controller.asking import Question
-from controller.cli import looking, options
+from controller.cli import looking, options, targeting
 from controller.cli.check.keeping import Keeping
 from controller.cli.check.once import Checking, Looked, against
 from controller.cli.check.showing import PROGRAMS, Showing, Wanted, listener
 from controller.cli.options import Desk
-from controller.inventory.graph import InventoryError
+from controller.cli.targeting import Target
+from controller.inventory.origins import InventoryError
 from controller.render.check_text import Again
 from controller.render.escape import line
 from controller.settings import SettingError
@@ -42,7 +43,8 @@ class Against:
 
 @click.command(epilog=f"\b\n{exit_codes.TABLE}")
 @click.argument("pattern", required=False)
-@options.INVENTORY
+@options.several(options.INVENTORY)
+@options.several(targeting.OPTIONS)
 @click.option(
     "--service", "services", multiple=True, metavar="NAME", help="Only what belongs to this service (again for more)."
 )
@@ -97,6 +99,10 @@ def command(
     no_fold: bool,
     strict: bool,
     no_colour: bool,
+    limit: str | None,
+    list_hosts: bool,
+    expect: int | None,
+    allow_unmatched: bool,
     **flags: str | Sequence[str] | None,
 ) -> int:
     """Look at every host and say what is wrong, worst first.
@@ -123,11 +129,18 @@ def command(
     wanted = Wanted("paste" if paste else form, show == "all", not no_fold, no_colour, strict)
     question = Question(include, exclude, services)
     asked = _given({"service": services, "include": include, "exclude": exclude})
+    target = Target(pattern, limit, expect, allow_unmatched)
     try:
         desk = options.desk(**flags)
+        if list_hosts:
+            targeting.listed(looking.choose(desk, target).names)
+            return 0
         with Keeping(desk) as keeping:
-            showing = Showing(desk, wanted, _again(desk, flags, asked))
-            checking = Checking(desk, looking.choose(desk, pattern), question, asked.strip(), keeping, showing)
+            narrowed = _given({"limit": limit})
+            showing = Showing(desk, wanted, replace(_again(desk, flags, asked), limit=narrowed))
+            # A run is like another where it is of the same hosts.
+            alike = f"{narrowed}{asked}".strip()
+            checking = Checking(desk, looking.choose(desk, target), question, alike, keeping, showing)
             if interval is not None:
                 from controller.cli.check import watching  # noqa: PLC0415 - few ask for it
 

@@ -3,7 +3,9 @@
 import pytest
 
 from controller.inventory.connection import Endpoint, endpoint, has_agent
-from controller.inventory.graph import Host, InventoryError, Origin, Variable
+from controller.inventory.graph import Host
+from controller.inventory.origins import InventoryError, Origin
+from controller.inventory.variables import Variable
 
 
 def host(**variables: object) -> Host:
@@ -35,7 +37,6 @@ def test_our_variables_win_and_the_ssh_port_is_not_the_agents(
         ("ansible_host", ""),
         ("ansible_host", 5),
         ("ansible_host", None),
-        ("ansible_host", "{{ net }}.9"),
         ("fleetmedic_address", "192.0.2.1:7443"),
         ("fleetmedic_address", "-oProxyCommand=x"),
         ("fleetmedic_address", "a\u202eb"),

@@ -6,9 +6,9 @@ import pytest
 
 from controller.inventory.connection import endpoint, has_agent
 from controller.inventory.graph import Inventory
-from controller.inventory.patterns import select
+from controller.inventory.loading import load
+from controller.inventory.patterns.selecting import select
 from controller.inventory.requests import limits, services, targets
-from controller.inventory.sources import load
 
 EXAMPLES = Path(__file__).parents[3] / "inventory"
 
@@ -21,7 +21,7 @@ def example(*names: str) -> Inventory:
 def test_every_host_of_an_example_can_be_asked(name: str) -> None:
     inventory = example(name)
     assert not inventory.warnings
-    for host in inventory.hosts.values():
+    for host in inventory.resolved(inventory.hosts):
         assert endpoint(host).name == host.name
         assert has_agent(host)
         assert len(targets(host)) + len(limits(host)) + len(services(host)) > 0 or host.groups == ("ungrouped",)
@@ -30,27 +30,27 @@ def test_every_host_of_an_example_can_be_asked(name: str) -> None:
 def test_production_has_its_tiers() -> None:
     inventory = example("production.ini")
     assert len(inventory.hosts) == 12
-    assert [host.name for host in select(inventory, "backend:!app")] == ["cache01.example.net"]
-    cache = inventory.hosts["cache01.example.net"]
+    assert list(select(inventory, "backend:!app")) == ["cache01.example.net"]
+    cache = inventory.host("cache01.example.net")
     assert endpoint(cache).port == 7444
     assert cache.groups == ("backend", "cache", "production")
-    assert [target.name for target in targets(inventory.hosts["app03.example.net"])] == [
+    assert [target.name for target in targets(inventory.host("app03.example.net"))] == [
         "http://127.0.0.1:8000/health/ready",
         "db.example.net",
         "cache.example.net",
     ]
-    bastion = endpoint(inventory.hosts["bastion.example.net"])
+    bastion = endpoint(inventory.host("bastion.example.net"))
     assert (bastion.address, bastion.port) == ("192.0.2.10", 7443)
 
 
 def test_staging_has_a_host_with_two_roles() -> None:
     inventory = example("staging.yml")
-    assert inventory.hosts["stg-app2"].groups == ("app", "backend", "cache")
-    assert services(inventory.hosts["stg-app2"]) == ("backend", "worker")
-    assert endpoint(inventory.hosts["stg-db1"]).port == 7444
+    assert inventory.host("stg-app2").groups == ("app", "backend", "cache")
+    assert services(inventory.host("stg-app2")) == ("backend", "worker")
+    assert endpoint(inventory.host("stg-db1")).port == 7444
 
 
 def test_both_together_are_one_inventory() -> None:
     inventory = example("production.ini", "staging.yml")
-    assert [host.name for host in select(inventory, "web")] == ["web01.example.net", "web02.example.net", "stg-web1"]
+    assert list(select(inventory, "web")) == ["web01.example.net", "web02.example.net", "stg-web1"]
     assert len(inventory.hosts) == 16

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.inventory.draft import Draft
-from controller.inventory.graph import Inventory, Origin
+from controller.inventory.graph import Inventory
+from controller.inventory.origins import Origin
 
 HERE = Origin("hosts", 1)
 HOSTS = tuple(f"h{n}" for n in range(6))
@@ -29,7 +30,8 @@ def graphs(draw: st.DrawFn) -> tuple[Mapping[str, list[str]], Mapping[str, list[
 def built(hosts: Mapping[str, list[str]], children: Mapping[str, list[str]]) -> Inventory:
     draft = Draft()
     for group in hosts:
-        draft.variable(draft.group(group, HERE), "who", group, HERE)
+        draft.group(group, HERE)
+        draft.group_variable(group, "who", group, HERE)
     for group, names in hosts.items():
         for name in names:
             draft.host(name, group, None, HERE)
@@ -64,7 +66,7 @@ def test_the_order_is_own_hosts_first_and_each_host_once(
 @given(graphs())
 def test_a_childs_value_beats_its_parents(graph: tuple[Mapping[str, list[str]], Mapping[str, list[str]]]) -> None:
     inventory = built(*graph)
-    for host in inventory.hosts.values():
+    for host in inventory.resolved(inventory.hosts):
         winner = host.variables["who"].value
         assert isinstance(winner, str)
         assert winner in host.groups
@@ -82,6 +84,6 @@ def test_all_begins_with_its_own_hosts_then_ungrouped_then_level_by_level() -> N
     inventory = draft.finish(["hosts"])
     assert list(inventory.hosts) == ["own", "lone", "near", "deep"]
     assert inventory.groups["all"].children == ("ungrouped", "top", "side")
-    assert inventory.hosts["own"].groups == ("ungrouped",)
-    assert inventory.hosts["deep"].groups == ("leaf", "top")
+    assert inventory.host("own").groups == ("ungrouped",)
+    assert inventory.host("deep").groups == ("leaf", "top")
     assert inventory.declared == ("deep", "near", "own", "lone")

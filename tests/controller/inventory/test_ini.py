@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.inventory.draft import Draft
-from controller.inventory.graph import Inventory, InventoryError, Origin
-from controller.inventory.ini import read
-from controller.inventory.literals import value_of
-from controller.inventory.sources import load
+from controller.inventory.graph import Inventory
+from controller.inventory.loading import load
+from controller.inventory.origins import InventoryError, Origin
+from controller.inventory.sources.ini import read
+from controller.inventory.sources.literals import value_of
 
 HERE = Origin("hosts.ini", 1)
 
@@ -29,7 +30,7 @@ def refusal(text: str) -> str:
 
 @pytest.mark.covers("inv:S11")
 def test_a_host_in_two_groups_is_one_host_with_the_last_value_written() -> None:
-    host = parsed("[web]\nh1 a=1 b=1\n[db]\nh1 b=2\n").hosts["h1"]
+    host = parsed("[web]\nh1 a=1 b=1\n[db]\nh1 b=2\n").host("h1")
     assert host.groups == ("db", "web")
     assert {name: (variable.value, variable.origin.line) for name, variable in host.variables.items()} == {
         "a": (1, 2),
@@ -39,7 +40,7 @@ def test_a_host_in_two_groups_is_one_host_with_the_last_value_written() -> None:
 
 @pytest.mark.covers("inv:S27")
 def test_the_origin_is_that_of_the_value_that_wins() -> None:
-    host = parsed("[web]\nh1\n[web:vars]\nsize=2\nonly=1\n[all:vars]\nsize=1\nsite=hq\n").hosts["h1"]
+    host = parsed("[web]\nh1\n[web:vars]\nsize=2\nonly=1\n[all:vars]\nsize=1\nsite=hq\n").host("h1")
     assert {name: str(variable.origin) for name, variable in host.variables.items()} == {
         "size": "hosts.ini:4",
         "only": "hosts.ini:5",
@@ -93,7 +94,7 @@ def test_a_semicolon_after_a_host_gets_the_hint_about_comments() -> None:
 @pytest.mark.covers("inv:S32")
 def test_a_reserved_name_is_dropped_with_one_warning() -> None:
     inventory = parsed("[web]\nw1 inventory_hostname=x my-var=1\nw2 inventory_hostname=y my-var=2\n")
-    assert set(inventory.hosts["w1"].variables) == {"my-var"}
+    assert set(inventory.host("w1").variables) == {"my-var"}
     assert inventory.warnings == (
         "hosts.ini:2: inventory_hostname is a reserved name; the line is ignored",
         "hosts.ini:2: 'my-var' is no identifier; templates will not find it",
@@ -101,7 +102,7 @@ def test_a_reserved_name_is_dropped_with_one_warning() -> None:
 
 
 @pytest.mark.covers("inv:S29")
-@pytest.mark.parametrize("value", ["high", "True", "1.5", "'7'"])
+@pytest.mark.parametrize("value", ["high", "True", "1.5", "'seven'"])
 def test_a_priority_that_is_no_whole_number_is_refused(value: str) -> None:
     assert refusal(f"[web]\nw1\n[web:vars]\nansible_group_priority={value}\n").startswith("hosts.ini:4: ")
 

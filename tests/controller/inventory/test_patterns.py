@@ -1,11 +1,17 @@
 """Patterns beyond the corpus: suggestions, empty inventories, limits."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import pytest
 
+from controller.host_report import State
 from controller.inventory.draft import Draft
-from controller.inventory.graph import Inventory, InventoryError
-from controller.inventory.ini import read
-from controller.inventory.patterns import select
+from controller.inventory.graph import Inventory
+from controller.inventory.origins import InventoryError
+from controller.inventory.patterns.question import Means
+from controller.inventory.patterns.selecting import select
+from controller.inventory.sources.ini import read
 
 
 def inventory(text: str) -> Inventory:
@@ -19,7 +25,7 @@ EMPTY = inventory("[web]\n")
 
 
 def names(pattern: str, limit: str | None = None) -> list[str]:
-    return [host.name for host in select(FLEET, pattern, limit)]
+    return list(select(FLEET, pattern, limit))
 
 
 def refusal(pattern: str, limit: str | None = None, fleet: Inventory = FLEET) -> str:
@@ -57,7 +63,7 @@ def test_any_other_pattern_over_an_empty_inventory_is_refused(pattern: str) -> N
 
 
 @pytest.mark.covers("inv:P205")
-@pytest.mark.parametrize("pattern", ["", " ", "\t", ",", " , ", ":", "::", " : ", "@hosts", "!@hosts", "all,!@hosts"])
+@pytest.mark.parametrize("pattern", ["", " ", "\t", ",", " , ", ":", "::", " : ", "@", "!@hosts", "all,!@hosts"])
 def test_an_empty_pattern_or_limit_never_means_everybody(pattern: str) -> None:
     assert refusal(pattern).startswith("pattern ")
     assert refusal("all", pattern).startswith("limit ")
@@ -93,10 +99,135 @@ def test_a_bracket_without_its_other_half_is_refused(pattern: str) -> None:
     refusal(pattern)
 
 
-@pytest.mark.covers("inv:S37")
-@pytest.mark.parametrize("pattern", ["bad@last", "notok@RUN"])
-def test_a_selection_of_an_earlier_run_is_refused_by_name(pattern: str) -> None:
-    assert "selections of earlier runs" in refusal(pattern)
+RUNS: Mapping[str, Mapping[str, State]] = {
+    "7F3K": {
+        "web01": State.OK,
+        "web02": State.FAILED,
+        "web03": State.UNREACHABLE,
+        "db01": State.TIMEOUT,
+        "db02": State.CANCELLED,
+    },
+    "GONE": {"web01": State.FAILED, "web09": State.FAILED, "web10": State.UNKNOWN},
+    "MANY": {
+        "web01": State.CHANGED,
+        "web02": State.GATE_FAILED,
+        "web03": State.UNKNOWN,
+        "db01": State.SKIPPED,
+        "db02": State.NOT_ATTEMPTED,
+    },
+}
+
+
+def of_runs(pattern: str, limit: str | None = None) -> list[str]:
+    return list(select(FLEET, pattern, limit, Means(RUNS.__getitem__)))
+
+
+@pytest.mark.covers("inv:S37", "exp:limits", "inv:F1")
+@pytest.mark.parametrize(
+    ("pattern", "hosts"),
+    [
+        ("bad@7F3K", ["web02", "web03", "db01"]),
+        ("notok@7F3K", ["web02", "web03", "db01", "db02"]),
+        ("ok@7F3K", ["web01"]),
+        ("unreachable@7F3K", ["web03", "db01"]),
+        ("notstarted@7F3K", ["db02"]),
+        ("bad@MANY", ["web02", "web03"]),
+        ("notok@MANY", ["web02", "web03", "db02"]),
+        ("ok@MANY", ["web01"]),
+        ("notstarted@MANY", ["db02"]),
+        ("web:&bad@7F3K", ["web02", "web03"]),
+        ("web,!bad@7F3K", ["web01"]),
+    ],
+)
+def test_hosts_of_an_earlier_run_are_selected_by_how_they_ended(pattern: str, hosts: list[str]) -> None:
+    assert of_runs(pattern) == hosts
+    assert of_runs("all", pattern) == [name for name in FLEET.hosts if name in hosts]
+
+
+@pytest.mark.covers("inv:P204")
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("unreachable@GONE", "run 'GONE' has no host that is unreachable"),
+        ("bad@GONE", "run 'GONE' has 'web09' and 1 more, which this inventory has not"),
+        ("worse@GONE", "'worse' is no selection of a run's hosts; use bad@, notok@, ok@, unreachable@, notstarted@"),
+    ],
+)
+def test_a_selection_of_a_run_that_drops_a_host_is_refused(pattern: str, said: str) -> None:
+    with pytest.raises(InventoryError) as error:
+        of_runs(pattern)
+    assert said in str(error.value)
+
+
+@pytest.mark.covers("inv:P204")
+def test_what_matches_nothing_is_left_out_with_a_warning_where_that_is_allowed() -> None:
+    told: list[str] = []
+    means = Means(RUNS.__getitem__, told.append)
+    assert select(FLEET, "web,wbe,!mant", None, means) == ("web01", "web02", "web03")
+    assert [text.partition(": ")[2] for text in told] == [
+        "'wbe' matches nothing: left out (--allow-unmatched)",
+        "exclusion 'mant' matches nothing (a typo here would widen the target): left out (--allow-unmatched)",
+    ]
+    assert select(FLEET, "bad@GONE", None, means) == ("web01",)
+    for pattern in ("wbe", "", ",", "@", "&wbe"):
+        with pytest.raises(InventoryError):
+            select(FLEET, pattern, None, means)
+
+
+@pytest.mark.covers("inv:S38", "exp:limits")
+@pytest.mark.parametrize(
+    ("pattern", "limit", "hosts"),
+    [
+        ("all", "10%", ["web01"]),
+        ("all", "1%", ["web01"]),
+        ("all", "20%", ["web01"]),
+        ("all", "21%", ["web01", "web02"]),
+        ("db,web", "41%", ["db01", "db02", "web01"]),
+        ("all", "100%", ["web01", "web02", "web03", "db01", "db02"]),
+        ("40%", None, ["web01", "web02"]),
+        ("40%", "web02", ["web02"]),
+    ],
+)
+def test_a_share_is_the_first_of_the_target_order_rounded_up(pattern: str, limit: str | None, hosts: list[str]) -> None:
+    assert names(pattern, limit) == hosts
+
+
+@pytest.mark.covers("inv:P204", "inv:P205")
+@pytest.mark.parametrize("share", ["0%", "101%", "web,10%", "10%:&web", "!10%", "5 %"])
+def test_a_share_that_is_none_or_only_a_part_is_refused(share: str) -> None:
+    refusal(share)
+    refusal("all", share)
+
+
+@pytest.mark.covers("inv:P204")
+def test_a_share_of_an_empty_inventory_is_refused() -> None:
+    refusal("10%", fleet=EMPTY)
+
+
+@pytest.mark.covers("inv:S37", "inv:P205")
+def test_a_file_of_hosts_has_a_term_a_line_unsplit(tmp_path: Path) -> None:
+    file = tmp_path / "hosts.retry"
+    file.write_text("web03\n\n  ~db0(?:1|2)  \n!db02\n")
+    assert names(f"@{file}") == ["web03", "db01"]
+    assert names("all", f"@{file},web01") == ["web01", "web03", "db01"]
+    file.write_text("web01,web02\n")
+    assert "'web01,web02' matches nothing" in refusal(f"@{file}")
+    file.write_text(f"@{file}\n")
+    assert "names another file" in refusal(f"@{file}")
+    for empty in ("", " \n\t\n"):
+        file.write_text(empty)
+        assert "names no host" in refusal(f"@{file}")
+        assert "names no host" in refusal("all", f"@{file}")
+
+
+@pytest.mark.covers("inv:P204", "exp:limits")
+def test_a_service_selects_the_hosts_that_name_it() -> None:
+    fleet = inventory(
+        "w1 fleetmedic_services=\"['orders']\"\nw2 fleetmedic_services=\"['{{ other }}', 'mail']\" other=carts\nw3\n"
+    )
+    assert select(fleet, "service=orders") == ("w1",)
+    assert select(fleet, "all:!service=carts") == ("w1", "w3")
+    assert "no host has the service 'order'; did you mean orders?" in refusal("service=order", fleet=fleet)
 
 
 def test_a_hostile_pattern_is_escaped_in_the_message() -> None:

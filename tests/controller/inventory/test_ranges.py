@@ -2,8 +2,8 @@
 
 import pytest
 
-from controller.inventory.graph import InventoryError, Origin
-from controller.inventory.ranges import expand, literal
+from controller.inventory.origins import InventoryError, Origin
+from controller.inventory.sources.ranges import expand, literal
 
 HERE = Origin("hosts.ini", 3)
 

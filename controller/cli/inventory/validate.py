@@ -1,0 +1,8 @@
+"""fleetmedic inventory validate."""
+
+import click
+
+
+@click.command("validate")
+def command() -> None:
+    """x"""

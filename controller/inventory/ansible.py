@@ -1,0 +1,76 @@
+"""Lets Ansible's own command read the sources: for plugins, vaults and what else only it can."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from controller.inventory.draft import Draft
+from controller.inventory.graph import Inventory
+from controller.inventory.loading import is_host_list, refuse_missing
+from controller.inventory.names import shown
+from controller.inventory.origins import InventoryError
+from controller.inventory.sources import script_answer
+
+PROGRAM = "ansible-inventory"
+SECONDS = 120.0
+"""It takes about 1 ms for a host, and there may be 50,000."""
+
+# It ends with 0 though it left something out; these make it say so, or end with 1.
+_STRICT = {
+    "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
+    "ANSIBLE_INVENTORY_UNPARSED_FAILED": "1",
+    "ANSIBLE_DUPLICATE_YAML_DICT_KEY": "error",
+    "ANSIBLE_LOCALHOST_WARNING": "0",
+    "ANSIBLE_INVENTORY_UNPARSED_WARNING": "1",
+    "ANSIBLE_NOCOLOR": "1",
+}
+_LEFT_OUT = re.compile(r"\[WARNING\]:\s*(?:skipping|unable to parse|failed to parse)[^\n]*", re.IGNORECASE)
+_ERROR = re.compile(r"(?:\[ERROR\]|ERROR!)[: ]*([^\n]*)")
+
+
+def load(sources: Sequence[str], environment: Mapping[str, str]) -> Inventory:
+    """The inventory as Ansible has it, with every host's variables merged; groups have none of their own here.
+
+    Raises InventoryError where the command is not there, fails, or leaves a source or a part of one out.
+    """
+    for source in sources:
+        if not is_host_list(source):
+            refuse_missing(source)
+    program = shutil.which(PROGRAM, path=environment.get("PATH"))
+    if program is None:
+        raise InventoryError(f"{PROGRAM} is not on the PATH, and --inventory-backend ansible needs it; install Ansible")
+    draft = Draft()
+    script_answer.take(_listed(program, sources, environment), PROGRAM, draft, lambda _: {})
+    return draft.finish(sources)
+
+
+def _listed(program: str, sources: Sequence[str], environment: Mapping[str, str]) -> Mapping[str, object]:
+    named = [word for source in sources for word in ("-i", source)]
+    try:
+        done = subprocess.run(
+            [program, "--list", *named],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=SECONDS,
+            env={**environment, **_STRICT},
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise InventoryError(f"{PROGRAM} took longer than {SECONDS:g}s; run it by hand to see why") from None
+    except OSError as error:
+        raise InventoryError(f"{PROGRAM} can't be run: {error.strerror}; install Ansible") from None
+    said = done.stderr.decode("utf-8", "replace")
+    left_out = _LEFT_OUT.search(said)
+    if done.returncode or left_out is not None:
+        found = _ERROR.search(said)
+        why = found[1] if found else left_out[0] if left_out else said.strip().rpartition("\n")[2]
+        raise InventoryError(f"{' '.join(sources)}: {PROGRAM} says: {shown(why)}; run it by hand for the whole of it")
+    try:
+        answer = json.loads(done.stdout)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise InventoryError(f"{PROGRAM} printed no JSON object; run it by hand to see why")
+    return answer

@@ -1,0 +1,1 @@
+"""Host patterns: from a text over an inventory to the names it selects, or to a refusal."""

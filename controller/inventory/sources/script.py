@@ -1,0 +1,127 @@
+"""Reads an executable source: runs it with --list (and --host NAME), bounded in time and output, never in a shell."""
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from errno import ENOEXEC
+from pathlib import Path
+
+from controller.inventory.draft import Draft
+from controller.inventory.names import shown
+from controller.inventory.origins import InventoryError, Origin
+from controller.inventory.sources import script_answer, text
+
+SECONDS = 30.0
+"""For all calls of one script together."""
+MAX_BYTES = text.MAX_BYTES
+MAX_COMPLAINT = 64 * 1024
+"""Of what it writes on standard error the rest is thrown away."""
+
+
+def read(path: Path, draft: Draft) -> bool:
+    """Add a script's groups, hosts and variables to the draft; False where the file is no program at all.
+
+    Raises InventoryError where it fails, takes longer than SECONDS, or answers something else than JSON.
+    """
+    script = _Script(path)
+    try:
+        listed = script.ask("--list")
+    except OSError as error:
+        if error.errno == ENOEXEC:
+            return False
+        raise InventoryError(f"{path}: can't be run: {error.strerror}; mend it, or take its x bit away") from None
+    script_answer.take(listed, str(path), draft, lambda host: script.ask("--host", host))
+    return True
+
+
+class _Script:
+    """One program and what is left of its time."""
+
+    def __init__(self, path: Path) -> None:
+        # A bare name would be looked for in PATH.
+        self._command = str(path.absolute())
+        self._shown = str(path)
+        self._until = time.monotonic() + SECONDS
+
+    def ask(self, *words: str) -> Mapping[str, object]:
+        """Its answer to these arguments; empty where it says nothing to --host."""
+        output = self._run(words)
+        if not output.strip() and words[0] == "--host":
+            return {}
+        what = " ".join(words)
+        try:
+            answer = json.loads(text.decoded(output, self._shown), object_pairs_hook=self._table)
+        except (ValueError, RecursionError):
+            raise self._wrong(f"its answer to {what} is not JSON", "print one JSON object, and nothing else") from None
+        if not isinstance(answer, dict):
+            raise self._wrong(f"its answer to {what} is no JSON object", 'print {"group": {"hosts": [...]}}')
+        return answer
+
+    def _table(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
+        table = dict(pairs)
+        if len(table) < len(pairs):
+            names = [name for name, _ in pairs]
+            double = next(name for name in table if names.count(name) > 1)
+            raise self._wrong(f"key {shown(double)} stands twice in its answer", "print each once")
+        return table
+
+    def _run(self, words: tuple[str, ...]) -> bytes:
+        process = subprocess.Popen(
+            [self._command, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            output, complaint = self._collect(process)
+            code = process.wait(max(0.0, self._until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise self._too_slow() from None
+        finally:
+            if process.poll() is None:
+                # With all that it started.
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            for pipe in (process.stdout, process.stderr):
+                assert pipe is not None
+                pipe.close()
+        if code:
+            said = complaint.decode("utf-8", "replace").strip().rpartition("\n")[2]
+            ended = f"it was ended by signal {-code}" if code < 0 else f"it ended with exit code {code}"
+            raise self._wrong(f"{ended}{f', saying {shown(said)}' if said else ''}", "mend the script")
+        return output
+
+    def _collect(self, process: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:
+        """What it writes, until it closes both pipes."""
+        assert process.stdout is not None
+        assert process.stderr is not None
+        output, complaint = bytearray(), bytearray()
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(process.stdout, selectors.EVENT_READ, output)
+            waiting.register(process.stderr, selectors.EVENT_READ, complaint)
+            while waiting.get_map():
+                ready = waiting.select(max(0.0, self._until - time.monotonic()))
+                if not ready:
+                    raise self._too_slow()
+                for key, _ in ready:
+                    piece = os.read(key.fd, 65536)
+                    if not piece:
+                        waiting.unregister(key.fileobj)
+                    elif key.data is output or len(complaint) < MAX_COMPLAINT:
+                        key.data.extend(piece)
+                if len(output) > MAX_BYTES:
+                    raise self._wrong(f"it prints more than {MAX_BYTES // 1024**2} MiB", "print the inventory alone")
+        return bytes(output), bytes(complaint)
+
+    def _too_slow(self) -> InventoryError:
+        return self._wrong(
+            f"it took longer than {SECONDS:g}s", "make it faster, answer _meta in --list, or keep its answer in a file"
+        )
+
+    def _wrong(self, what: str, mend: str) -> InventoryError:
+        return InventoryError.at(Origin(self._shown, 0), f"the script: {what}", mend)

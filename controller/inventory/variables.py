@@ -1,0 +1,88 @@
+"""A variable's value and where it was written, which names it may have, and the levels it may come from."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from controller.inventory.names import printable, shown
+from controller.inventory.origins import InventoryError, Origin
+
+RESERVED = frozenset({"inventory_hostname", "groups", "hostvars", "group_names"})
+"""Names that the inventory itself answers; a source's own are dropped with a warning."""
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class Unsafe(str):
+    """A text that its source marked as no template (`!unsafe`)."""
+
+    __slots__ = ()
+
+
+class Encrypted:
+    """What stands for a value that ansible-vault encrypted. The cipher text itself is not kept."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "an encrypted value"
+
+
+ENCRYPTED = Encrypted()
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A value and where it was written.
+
+    It is str, Unsafe, int, float, bool, None, a date, ENCRYPTED, or a list or dict of these.
+    """
+
+    value: object
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Variables from one level: `all`, `group web`, `group_vars/web`, `host` or `host_vars/web01`.
+
+    `encrypted` names the files of the level that are encrypted as a whole: what they set is not known.
+    """
+
+    level: str
+    variables: Mapping[str, Variable]
+    encrypted: tuple[str, ...] = ()
+
+
+class VariableNames:
+    """Which names are taken. What is told of the others is in `warnings`, a line for each name."""
+
+    def __init__(self) -> None:
+        self._plain: set[str] = set()
+        self._warnings: dict[str, str] = {}
+
+    def take(self, name: object, origin: Origin) -> str | None:
+        """The name, or None where the inventory itself answers it. InventoryError for what is no name."""
+        if name in self._plain:
+            assert isinstance(name, str)
+            return name
+        if not isinstance(name, str) or not name:
+            raise InventoryError.at(
+                origin, f"{shown(name)} is not a variable name", "write a name of letters, digits and _, in quotes"
+            )
+        if name in RESERVED:
+            self.warn(name, f"{origin}: {name} is a reserved name; the line is ignored")
+            return None
+        if _IDENTIFIER.fullmatch(name):
+            self._plain.add(name)
+        else:
+            self.warn(name, f"{origin}: {shown(name)} is no identifier; templates will not find it")
+        return name
+
+    def warn(self, about: str, text: str) -> None:
+        """Tell something once for each `about`."""
+        self._warnings.setdefault(about, printable(text))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(self._warnings.values())
