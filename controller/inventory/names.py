@@ -62,6 +62,8 @@ def is_ipv6(text: str) -> bool:
 def _flaw(name: str) -> str | None:
     if not name:
         return "it is empty"
+    if name in (".", ".."):
+        return "it is a folder's way to itself or up"
     if not name.isprintable():
         return "it holds a control or invisible character"
     if any(char.isspace() for char in name):

@@ -109,7 +109,8 @@ class _Reader:
                 origin, f"{shown(line)} is not one group name", "write one child group a line, without variables"
             )
         name = child[1]
-        if name in self._declared:
+        # A section of its variables makes a group known here, though it does not declare it.
+        if name in self._declared or name in self._vars:
             self._draft.groups[self._group].children.setdefault(name, origin)
         else:
             self._parents.setdefault(name, []).append((self._group, origin))

@@ -38,6 +38,8 @@ def _plain(literal: object, text: str) -> object:
         return literal
     if isinstance(literal, bytes):
         return Unsafe(literal.decode("utf-8", "backslashreplace"))
+    if isinstance(literal, complex):
+        return str(literal)
     if isinstance(literal, dict):
         return {_plain(key, str(key)): _plain(value, str(value)) for key, value in literal.items()}
     if isinstance(literal, set):

@@ -22,12 +22,12 @@ MAX_COMPLAINT = 64 * 1024
 """Of what it writes on standard error the rest is thrown away."""
 
 
-def read(path: Path, draft: Draft) -> bool:
+def read(path: Path, draft: Draft, seconds: float = SECONDS) -> bool:
     """Add a script's groups, hosts and variables to the draft; False where the file is no program at all.
 
-    Raises InventoryError where it fails, takes longer than SECONDS, or answers something else than JSON.
+    Raises InventoryError where it fails, takes longer than that, or answers something else than JSON.
     """
-    script = _Script(path)
+    script = _Script(path, seconds)
     try:
         listed = script.ask("--list")
     except OSError as error:
@@ -41,11 +41,12 @@ def read(path: Path, draft: Draft) -> bool:
 class _Script:
     """One program and what is left of its time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, seconds: float) -> None:
         # A bare name would be looked for in PATH.
         self._command = str(path.absolute())
         self._shown = str(path)
-        self._until = time.monotonic() + SECONDS
+        self._seconds = seconds
+        self._until = time.monotonic() + seconds
 
     def ask(self, *words: str) -> Mapping[str, object]:
         """Its answer to these arguments; empty where it says nothing to --host."""
@@ -120,7 +121,8 @@ class _Script:
 
     def _too_slow(self) -> InventoryError:
         return self._wrong(
-            f"it took longer than {SECONDS:g}s", "make it faster, answer _meta in --list, or keep its answer in a file"
+            f"it took longer than {self._seconds:g}s",
+            "make it faster, answer _meta in --list, or keep its answer in a file",
         )
 
     def _wrong(self, what: str, mend: str) -> InventoryError:
