@@ -31,6 +31,7 @@ KNOWN: Mapping[str, tuple[str, str, str]] = {
     "ca": ("path", "", "the authority of the agents' certificates"),
     "forks": ("count", "32", "connections set up at once"),
     "deadline": ("seconds", "10s", "for the whole command"),
+    "host_deadline": ("seconds", "", "for one host, from when its call begins; not set: the whole deadline"),
     "connect_timeout": ("seconds", "1.5s", "for TCP and TLS of one host"),
     "store": ("path", "", "the file of runs and events"),
 }
@@ -128,7 +129,7 @@ def _check(name: str, setting: Setting) -> None:
     kind = KNOWN[name][0]
     if kind == "count" and not (re.fullmatch(r"[0-9]{1,5}", setting.value) and 1 <= int(setting.value) <= 10_000):
         raise SettingError(f"{setting.origin}: {name}: {setting.value!r} must be a whole number from 1 to 10000")
-    if kind == "seconds":
+    if kind == "seconds" and setting.origin != "default":
         try:
             duration(setting.value)
         except ValueError as error:

@@ -2,13 +2,16 @@
 
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
+import click
+
 from controller import asking
-from controller.asking import Question
+from controller.asking import Answers, Question
 from controller.calling import Bounds
 from controller.cli.options import Desk
+from controller.fan_out import Interrupted
 from controller.host_report import HostReport, State
 from controller.inventory.connection import AGENTLESS
 from controller.inventory.graph import Host, InventoryError
@@ -39,13 +42,18 @@ def choose(desk: Desk, pattern: str | None) -> Asked:
     # An empty pattern, as an unset variable of a script leaves it, must not mean everybody.
     asked = pattern if pattern is not None else "all" if inventory else "localhost"
     if inventory:
-        hosts = desk.hosts(desk.inventory(), asked)
-        bounds = Bounds(int(desk.text("forks")), desk.seconds("connect_timeout"), desk.seconds("deadline"))
-        return Asked(asked, inventory, hosts, bounds)
+        return Asked(asked, inventory, desk.hosts(desk.inventory(), asked), bounds(desk))
     name = socket.gethostname()
     if asked not in (*HERE, name):
         raise InventoryError(f"{asked}: no inventory says which host that is: give one with -i FILE")
-    return Asked(asked, "", (), Bounds(1, desk.seconds("connect_timeout"), desk.seconds("deadline")), name)
+    given = bounds(desk)
+    return Asked(asked, "", (), replace(given, forks=1, deadline=given.for_one), name)
+
+
+def bounds(desk: Desk) -> Bounds:
+    """Of a command that asks a fleet."""
+    own = desk.seconds("host_deadline") if desk.text("host_deadline") else None
+    return Bounds(int(desk.text("forks")), desk.seconds("connect_timeout"), desk.seconds("deadline"), own)
 
 
 def identity(desk: Desk, asked: Asked) -> Identity | None:
@@ -55,13 +63,24 @@ def identity(desk: Desk, asked: Asked) -> Identity | None:
     return files.load(desk.text("certificate"), desk.text("key"), desk.text("ca"), desk.now())
 
 
+def tell_interrupted(waiting: int) -> None:
+    """What the first Ctrl-C gets, on standard error."""
+    hosts = "1 host that was" if waiting == 1 else f"{waiting} hosts that were"
+    said = f"waiting for {hosts} asked; again to leave now" if waiting else "no host is waited for"
+    click.echo(f"fleetmedic: interrupted: {said}", err=True)
+
+
 def look(
-    asked: Asked, question: Question, trusted: Identity | None, watch: Callable[[HostReport], None]
-) -> tuple[HostReport, ...]:
-    """A report for each host; `watch` sees each as it comes in."""
+    asked: Asked,
+    question: Question,
+    trusted: Identity | None,
+    watch: Callable[[HostReport], None],
+    interrupted: Interrupted = tell_interrupted,
+) -> Answers:
+    """`watch` sees each report as it comes in."""
     if trusted is None:
         return asking.check_here(question, asked.here, asked.bounds.deadline, watch)
-    return asking.check_fleet(asked.hosts, question, trusted, asked.bounds, watch)
+    return asking.check_fleet(asked.hosts, question, trusted, asked.bounds, watch, interrupted)
 
 
 def refuse_bad_question(reports: Sequence[HostReport]) -> None:
