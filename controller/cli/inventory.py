@@ -5,7 +5,7 @@ import re
 
 import click
 
-from controller.cli import options
+from controller.cli import options, pinging
 from controller.inventory import connection
 from controller.inventory.graph import Host, InventoryError
 from controller.render.escape import line
@@ -26,6 +26,9 @@ def command() -> None:
       fleetmedic inventory graph -i production.ini
       fleetmedic inventory host web01 -i production.ini
     """
+
+
+command.add_command(pinging.command)
 
 
 @command.command("list")

@@ -67,7 +67,7 @@ def test_the_worst_answer_that_is_allowed_costs_little_time_and_memory(kind: str
         "from tests.controller.test_answer_limits import WORST, Intake, CheckResponse, fleet\n"
         "parts = WORST[sys.argv[1]]()\n"
         "before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()\n"
-        "seen = fleet.Seen(b"")\n"
+        "seen = fleet.Seen(b'')\n"
         "for part in parts:\n"
         "    seen.take(part, 0.0)\n"
         "spent = time.process_time() - began\n"
