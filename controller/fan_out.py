@@ -191,7 +191,7 @@ class _Asking(Generic[E]):
         if host.ended:
             return
         limit = f"the host's deadline of {self._calls.host_deadline:g}s"
-        so_far = "connected, but no whole answer" if host.exchange.connected else "no connection"
+        so_far = "connected, but no whole answer" if host.exchange.connected else "no answer"
         host.over = self._loop.time(), self._end_early(host, State.TIMEOUT, f"{so_far} within {limit}")
 
     def _late(self, host: _Host[E]) -> Ending[E] | None:
