@@ -3,11 +3,12 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from controller import compare, fleet
 from controller.calling import MARGIN, Bounds
+from controller.fan_out import Interrupted
 from controller.host_report import HostReport, State, judged
 from controller.inventory import connection, requests
 from controller.inventory.connection import Endpoint
@@ -37,40 +38,54 @@ class Question:
     probes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """A report for each host that was chosen, in their order; after Ctrl-C not all of them may have been asked."""
+
+    reports: tuple[HostReport, ...]
+    interrupted: bool = False
+
+
 def check_fleet(
-    hosts: Sequence[Host], question: Question, identity: Identity, bounds: Bounds, watch: Watch
-) -> tuple[HostReport, ...]:
-    """A report for each host, in the order of `hosts`; `watch` sees each as it comes in, before they are compared.
+    hosts: Sequence[Host],
+    question: Question,
+    identity: Identity,
+    bounds: Bounds,
+    watch: Watch,
+    interrupted: Interrupted,
+) -> Answers:
+    """`watch` sees each report as it comes in, before they are compared, and one that is late once more.
 
     A host that the inventory marks as without an agent is not dialled, and is skipped.
     """
-    asked = _requests([host for host in hosts if connection.has_agent(host)], question, bounds.deadline)
+    asked = _requests([host for host in hosts if connection.has_agent(host)], question, bounds)
     reports = {host.name: _agentless(host.name) for host in hosts if not connection.has_agent(host)}
+
+    heard: list[int] = []
+
+    def note(waiting: int) -> None:
+        heard.append(waiting)
+        interrupted(waiting)
 
     async def collect() -> None:
         for skipped in tuple(reports.values()):
             watch(skipped)
-        async for report in fleet.check(asked, identity, bounds):
+        async for report in fleet.check(asked, identity, bounds, note):
             reports[report.host] = report
             watch(report)
 
-    # Ctrl-C: what came in is kept, and each other host is said to be cancelled.
-    with suppress(KeyboardInterrupt):
-        asyncio.run(collect())
-    return compare.with_odd_ones_out([reports.get(host.name) or _cancelled(host.name) for host in hosts])
+    asyncio.run(collect())
+    return Answers(compare.with_odd_ones_out([reports[host.name] for host in hosts]), bool(heard))
 
 
 def _agentless(host: str) -> HostReport:
     return HostReport(host, State.SKIPPED, connection.AGENTLESS, 0.0, CheckResponse())
 
 
-def _cancelled(host: str) -> HostReport:
-    return HostReport(host, State.CANCELLED, "interrupted before it answered", 0.0, CheckResponse())
-
-
-def _requests(hosts: Sequence[Host], question: Question, deadline: float) -> Mapping[Endpoint, bytes]:
+def _requests(hosts: Sequence[Host], question: Question, bounds: Bounds) -> Mapping[Endpoint, bytes]:
     """Hosts of which the inventory asks nothing of their own share one serialized request."""
-    plain = _request(question, deadline)
+    # An agent that knows the host's own deadline answers within it, and says what it had no time for.
+    plain = _request(question, bounds.for_one)
     shared = plain.SerializeToString()
     made = {}
     for host in hosts:
@@ -98,12 +113,12 @@ def _request(question: Question, deadline: float) -> CheckRequest:
     return made
 
 
-def check_here(question: Question, name: str, deadline: float, watch: Watch) -> tuple[HostReport, ...]:
+def check_here(question: Question, name: str, deadline: float, watch: Watch) -> Answers:
     """The one report of this machine, by an agent process of its own."""
     report = asyncio.run(_check_here(question, name, deadline))
     watch(report)
     # Containers of one service may differ on one host too.
-    return compare.with_odd_ones_out([report])
+    return Answers(compare.with_odd_ones_out([report]))
 
 
 async def _check_here(question: Question, name: str, deadline: float) -> HostReport:

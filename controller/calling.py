@@ -31,11 +31,20 @@ DESCRIPTORS_KEPT = 64
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """`forks` set-ups at once; `connect` seconds for TCP and TLS of one host; `deadline` seconds for the whole."""
+    """`forks` set-ups at once; `connect` seconds for TCP and TLS of one host; `deadline` seconds for the whole.
+
+    `host_deadline`: seconds for one host, from when its call begins; None where it has all that is left of the whole.
+    """
 
     forks: int
     connect: float
     deadline: float
+    host_deadline: float | None = None
+
+    @property
+    def for_one(self) -> float:
+        """Seconds that a host whose call begins at once may take."""
+        return self.deadline if self.host_deadline is None else min(self.deadline, self.host_deadline)
 
 
 Call: TypeAlias = "grpc.aio.UnaryStreamCall[Any, Any] | grpc.aio.UnaryUnaryCall[Any, Any]"
@@ -74,6 +83,10 @@ class Calls:
     @property
     def deadline(self) -> float:
         return self._bounds.deadline
+
+    @property
+    def host_deadline(self) -> float | None:
+        return self._bounds.host_deadline
 
     def passed(self) -> float:
         """Seconds since the command began."""

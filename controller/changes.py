@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from controller import compare as compare_hosts
 from controller.exit_codes import FAILED, UNREACHABLE, WARNED
-from controller.host_report import HARMLESS, SILENT, HostReport, State
+from controller.host_report import ACHIEVED, HARMLESS, NOT_HEARD, SILENT, HostReport, State
 from controller.store.runs import Run
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_OK, STATUS_SKIPPED, STATUS_WARN, Finding, Status
 
@@ -205,7 +205,7 @@ def _host(was: HostReport | None, report: HostReport) -> HostChange | None:
 
 def _trouble(report: HostReport | None) -> str:
     """Why there is no whole answer, in kinds: "" where there is one, or where none was to be."""
-    if report is None or report.state in (State.OK, State.SKIPPED, State.CANCELLED):
+    if report is None or report.state in ACHIEVED | NOT_HEARD:
         return ""
     if report.state in SILENT:
         return "silent"

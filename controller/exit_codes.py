@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from controller.host_report import SILENT, HostReport, State
+from controller.host_report import BROKEN, SILENT, HostReport, State
 
 OWN_ERROR = 1
 FAILED = 2
@@ -36,9 +36,9 @@ def of_check(reports: Iterable[HostReport], *, strict: bool) -> int:
     """Bits 2 and 4 only ever mean hosts."""
     code = 0
     for report in reports:
-        if report.state in (State.FAILED, State.NOT_ATTEMPTED):
+        if report.state in BROKEN or report.state == State.NOT_ATTEMPTED:
             code |= FAILED
-        if report.state in SILENT:
+        if report.state in SILENT or report.state == State.UNKNOWN:
             code |= UNREACHABLE
         if strict and report.warns:
             code |= WARNED

@@ -9,24 +9,37 @@ from fleetmedic.v1.finding_pb2 import STATUS_INFO, STATUS_OK, STATUS_SKIPPED, ST
 
 
 class State(StrEnum):
-    """How a host ended in a fan-out (inventory.md F1)."""
+    """How a host ended in a fan-out: one of these, the same in the store and in every output."""
 
     OK = "ok"
+    # Brought to where it was to be, by a command that changes hosts.
     CHANGED = "changed"
     FAILED = "failed"
+    # Changed, and then found less well than it may be.
     GATE_FAILED = "gate_failed"
     UNREACHABLE = "unreachable"
     TIMEOUT = "timeout"
+    # It was asked, and we left before its answer; what was asked of it may have happened.
     UNKNOWN = "unknown"
     SKIPPED = "skipped"
     NOT_ATTEMPTED = "not_attempted"
     CANCELLED = "cancelled"
 
+    @classmethod
+    def _missing_(cls, value: object) -> "State":
+        """What a later version wrote, and this one does not know, is never taken for well."""
+        return cls.UNKNOWN
 
-# No answer at all, or none in time: bit 4 of the exit code.
+
+# The host gave no answer at all, or none in time.
 SILENT = frozenset({State.UNREACHABLE, State.TIMEOUT})
+# Ended as they should; all else is bad, or was not looked at.
+ACHIEVED = frozenset({State.OK, State.CHANGED})
+BROKEN = frozenset({State.FAILED, State.GATE_FAILED})
 # How a host ends badly; the others are well, or were not tried.
-BAD = SILENT | {State.FAILED, State.GATE_FAILED, State.UNKNOWN}
+BAD = SILENT | BROKEN | {State.UNKNOWN}
+# It is not known what the host would have answered, and that is not its fault.
+NOT_HEARD = frozenset({State.UNKNOWN, State.SKIPPED, State.CANCELLED})
 # What is not bad. All else is: crit, error, and what a newer agent says that this version does not know.
 HARMLESS = frozenset({STATUS_OK, STATUS_INFO, STATUS_WARN, STATUS_SKIPPED})
 
@@ -45,6 +58,8 @@ class HostReport:
     messages: int = 0
     # The agent found the request itself wrong; `cause` says how.
     refused: bool = False
+    # Seconds by which a whole answer came after the host's own deadline; it is not used.
+    late: float | None = None
     # Which there are among its findings; counted once, for a fleet has tens of thousands.
     statuses: "frozenset[Status.ValueType]" = field(init=False)
 

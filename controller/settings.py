@@ -32,6 +32,7 @@ KNOWN: Mapping[str, tuple[str, str, str]] = {
     "ca": ("path", "", "the authority of the agents' certificates"),
     "forks": ("count", "32", "connections set up at once"),
     "deadline": ("seconds", "10s", "for the whole command"),
+    "host_deadline": ("seconds", "", "for one host, from when its call begins; not set: the whole deadline"),
     "connect_timeout": ("seconds", "1.5s", "for TCP and TLS of one host"),
     "store": ("path", "", "the file of runs and events"),
 }
@@ -135,7 +136,7 @@ def _check(name: str, setting: Setting) -> None:
         raise SettingError(f"{setting.origin}: {name}: {setting.value!r} must be a whole number from 1 to 10000")
     if kind == "backend" and setting.value not in BACKENDS:
         raise SettingError(f"{setting.origin}: {name}: {setting.value!r} is not known: write own or ansible")
-    if kind == "seconds":
+    if kind == "seconds" and setting.origin != "default":
         try:
             duration(setting.value)
         except ValueError as error:

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import click
 
@@ -12,6 +13,7 @@ from controller.cli.looking import Asked
 from controller.cli.options import Desk
 from controller.cli.targeting import Target
 from controller.describing import Described
+from controller.host_report import State
 from controller.inventory import connection
 from controller.render.escape import line
 from controller.trust import files
@@ -49,27 +51,54 @@ def command(
 
     PATTERN chooses hosts as in `fleetmedic check`; without it all of the inventory are asked.
 
-    Exit codes: 0 every agent answered, 4 some did not, 69 none did.
+    Exit codes: 0 every agent answered, 4 some did not, 69 none did, 130 interrupted.
     """
     desk = options.desk(**flags)
     asked = looking.choose(desk, Target(pattern, limit, expect, allow_unmatched))
     if list_hosts:
         targeting.listed(asked.names)
         return 0
-    described = [_here(desk, asked)] if asked.here else _fleet(desk, asked)
-    for item in described:
+    told = Told([_here(desk, asked)]) if asked.here else ask(desk, asked)
+    for item in told.items:
         click.echo(json.dumps(_record(item)) if form == "json" else _text(item))
-    if not any(item.answer for item in described):
-        return exit_codes.NO_AGENT
-    silent = any(item.answer is None and item.cause != connection.AGENTLESS for item in described)
-    return exit_codes.UNREACHABLE if silent else 0
+    return told.code()
 
 
-def _fleet(desk: Desk, asked: Asked) -> list[Described]:
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What each host of a pattern says of itself, in their order."""
+
+    items: Sequence[Described]
+    interrupted: bool = False
+
+    def code(self) -> int:
+        """0 where all that have an agent answered, 4 where some did not, 69 where none did; 130 after Ctrl-C."""
+        if self.interrupted:
+            return exit_codes.INTERRUPTED
+        if not any(item.answer for item in self.items):
+            return exit_codes.NO_AGENT
+        silent = any(item.answer is None and item.state != State.SKIPPED for item in self.items)
+        return exit_codes.UNREACHABLE if silent else 0
+
+
+def ask(desk: Desk, chosen: Asked, watch: Callable[[Described], None] | None = None) -> Told:
+    """Asks the hosts that were chosen; `watch` sees each as it comes in. InventoryError, TrustError."""
+    hosts = chosen.hosts
     identity = files.load(desk.text("certificate"), desk.text("key"), desk.text("ca"), desk.now())
-    endpoints = [connection.endpoint(host) for host in asked.hosts if connection.has_agent(host)]
-    made = {item.host: item for item in asyncio.run(describing.describe(endpoints, identity, asked.bounds))}
-    return [made.get(host.name) or Described(host.name, None, connection.AGENTLESS) for host in asked.hosts]
+    asked = [connection.endpoint(host) for host in hosts if connection.has_agent(host)]
+    made = {host.name: describing.without_agent(host.name) for host in hosts if not connection.has_agent(host)}
+    for item in made.values():
+        if watch is not None:
+            watch(item)
+    heard: list[int] = []
+
+    def interrupted(waiting: int) -> None:
+        heard.append(waiting)
+        looking.tell_interrupted(waiting)
+
+    described = asyncio.run(describing.describe(asked, identity, chosen.bounds, interrupted, watch))
+    made |= {item.host: item for item in described}
+    return Told([made[host.name] for host in hosts], bool(heard))
 
 
 def _here(desk: Desk, asked: Asked) -> Described:
@@ -79,7 +108,7 @@ def _here(desk: Desk, asked: Asked) -> Described:
 def _text(item: Described) -> str:
     answer = item.answer
     if answer is None:
-        said = item.cause if item.cause == connection.AGENTLESS else f"no answer: {line(item.cause)}"
+        said = item.cause if item.state == State.SKIPPED else f"no answer: {line(item.cause)}"
         return f"{item.host}  {said}"
     agent = answer.agent
     skew = "" if agent.version == VERSION else f" (this fleetmedic is {VERSION}: upgrade the older one)"

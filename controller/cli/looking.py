@@ -2,15 +2,18 @@
 
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
+import click
+
 from controller import asking
-from controller.asking import Question
+from controller.asking import Answers, Question
 from controller.calling import Bounds
 from controller.cli import targeting
 from controller.cli.options import Desk
 from controller.cli.targeting import Target
+from controller.fan_out import Interrupted
 from controller.host_report import HostReport, State
 from controller.inventory.connection import AGENTLESS
 from controller.inventory.graph import Host
@@ -46,16 +49,21 @@ def choose(desk: Desk, target: Target) -> Asked:
     # An empty pattern, as an unset variable of a script leaves it, must not mean everybody.
     asked = target.pattern if target.pattern is not None else "all" if inventory else "localhost"
     if inventory:
-        hosts = targeting.hosts(desk, target)
-        bounds = Bounds(int(desk.text("forks")), desk.seconds("connect_timeout"), desk.seconds("deadline"))
-        return Asked(asked, inventory, hosts, bounds)
+        return Asked(asked, inventory, targeting.hosts(desk, target), bounds(desk))
     if target.limit is not None:
         raise InventoryError(f"--limit {target.limit}: there is no inventory to narrow: give one with -i FILE")
     target.expected(1)
     name = socket.gethostname()
     if asked not in (*HERE, name):
         raise InventoryError(f"{asked}: no inventory says which host that is: give one with -i FILE")
-    return Asked(asked, "", (), Bounds(1, desk.seconds("connect_timeout"), desk.seconds("deadline")), name)
+    given = bounds(desk)
+    return Asked(asked, "", (), replace(given, forks=1, deadline=given.for_one), name)
+
+
+def bounds(desk: Desk) -> Bounds:
+    """Of a command that asks a fleet."""
+    own = desk.seconds("host_deadline") if desk.text("host_deadline") else None
+    return Bounds(int(desk.text("forks")), desk.seconds("connect_timeout"), desk.seconds("deadline"), own)
 
 
 def identity(desk: Desk, asked: Asked) -> Identity | None:
@@ -65,13 +73,24 @@ def identity(desk: Desk, asked: Asked) -> Identity | None:
     return files.load(desk.text("certificate"), desk.text("key"), desk.text("ca"), desk.now())
 
 
+def tell_interrupted(waiting: int) -> None:
+    """What the first Ctrl-C gets, on standard error."""
+    hosts = "1 host that was" if waiting == 1 else f"{waiting} hosts that were"
+    said = f"waiting for {hosts} asked; again to leave now" if waiting else "no host is waited for"
+    click.echo(f"fleetmedic: interrupted: {said}", err=True)
+
+
 def look(
-    asked: Asked, question: Question, trusted: Identity | None, watch: Callable[[HostReport], None]
-) -> tuple[HostReport, ...]:
-    """A report for each host; `watch` sees each as it comes in."""
+    asked: Asked,
+    question: Question,
+    trusted: Identity | None,
+    watch: Callable[[HostReport], None],
+    interrupted: Interrupted = tell_interrupted,
+) -> Answers:
+    """`watch` sees each report as it comes in."""
     if trusted is None:
         return asking.check_here(question, asked.here, asked.bounds.deadline, watch)
-    return asking.check_fleet(asked.hosts, question, trusted, asked.bounds, watch)
+    return asking.check_fleet(asked.hosts, question, trusted, asked.bounds, watch, interrupted)
 
 
 def refuse_bad_question(reports: Sequence[HostReport]) -> None:

@@ -43,6 +43,9 @@ TRUST = (
 BOUNDS = (
     click.option("-f", "--forks", metavar="N", help="Connections set up at once [default: 32]."),
     click.option("--deadline", metavar="TIME", help="For the whole command, such as 30s or 2m [default: 10s]."),
+    click.option(
+        "--host-deadline", metavar="TIME", help="For one host, from when its call begins [default: the whole deadline]."
+    ),
     click.option("-T", "--connect-timeout", metavar="TIME", help="For TCP and TLS of one host [default: 1.5s]."),
 )
 STORE = click.option("--store", metavar="FILE", help="The file in which runs are kept (`config show` says which).")

@@ -8,18 +8,20 @@ from pathlib import Path
 import click
 
 from controller import exit_codes, tables
-from controller.asking import Question
+from controller.asking import Answers, Question
 from controller.cli import kept, looking, options, targeting
 from controller.cli.options import Desk
 from controller.cli.targeting import Target
-from controller.host_report import SILENT, HostReport, State
+from controller.host_report import SILENT, HostReport
 from controller.inventory.origins import InventoryError
 from controller.render import show_text
 from controller.store import database
 from controller.tables import KINDS, Kind, Table
 
 TABLES = "\n".join(["\b", *(f"  {name:<14}{kind.about}" for name, kind in KINDS.items())])
-CODES = "Exit codes: 0 all seen, 2 something could not be seen, 4 some host gave no answer, 69 none did."
+CODES = (
+    "Exit codes: 0 all seen, 2 something could not be seen, 4 some host gave no answer, 69 none did, 130 interrupted."
+)
 
 
 @click.command(epilog=f"{TABLES}\n\n{CODES}")
@@ -76,7 +78,8 @@ def command(
     if list_hosts:
         targeting.listed(looking.choose(desk, target).names)
         return 0
-    reports = _kept(desk, kind, run, pattern) if run else _asked(desk, kind, target, services)
+    answers = Answers(_kept(desk, kind, run, pattern)) if run else _asked(desk, kind, target, services)
+    reports = answers.reports
     made = tables.table(kind, reports, services)
     shown = replace(made, rows=made.rows[:most])
     if form == "jsonl":
@@ -84,15 +87,15 @@ def command(
             click.echo(record)
     else:
         show_text.body(desk.paper(no_colour=no_colour), name, shown, len(reports), len(made.rows) - len(shown.rows))
-    return _code(reports, made)
+    return exit_codes.INTERRUPTED if answers.interrupted else _code(reports, made)
 
 
-def _asked(desk: Desk, kind: Kind, target: Target, services: tuple[str, ...]) -> tuple[HostReport, ...]:
+def _asked(desk: Desk, kind: Kind, target: Target, services: tuple[str, ...]) -> Answers:
     asked = looking.choose(desk, target)
     question = Question(services=services, probes=(*kind.probes, *kind.also))
-    reports = looking.look(asked, question, looking.identity(desk, asked), lambda _: None)
-    looking.refuse_bad_question(reports)
-    return reports
+    answers = looking.look(asked, question, looking.identity(desk, asked), lambda _: None)
+    looking.refuse_bad_question(answers.reports)
+    return answers
 
 
 def _kept(desk: Desk, kind: Kind, run: str, pattern: str | None) -> tuple[HostReport, ...]:
@@ -109,8 +112,6 @@ def _kept(desk: Desk, kind: Kind, run: str, pattern: str | None) -> tuple[HostRe
 
 
 def _code(reports: Sequence[HostReport], table: Table) -> int:
-    if any(report.state == State.CANCELLED for report in reports):
-        return exit_codes.INTERRUPTED
     mute = {report.host for report in reports if report.state in SILENT}
     if len(mute) == len(reports):
         return exit_codes.NO_AGENT

@@ -32,12 +32,19 @@ def host(report: HostReport, resting: Sequence[Resting] = ()) -> Mapping[str, ob
         "messages": report.messages,
         "findings": [_finding(item, report.host) for item in report.answer.findings],
     }
+    if report.late is not None:
+        made["late"] = round(report.late, 3)
     if resting:
         made["snoozed"] = [{**_finding(item.finding, report.host), "snooze": item.snooze.id} for item in resting]
     agent = report.answer.agent
     if agent.name:
         made["agent"] = {"name": agent.name, "version": agent.version, "boot_id": agent.boot_id}
     return made
+
+
+def late(report: HostReport) -> Mapping[str, object]:
+    """A host has its line already; this one says by how many seconds its answer came too late."""
+    return {"type": "late", "host": report.host, "late": round(report.late or 0.0, 3)}
 
 
 def _finding(finding: Finding, host: str) -> Mapping[str, object]:

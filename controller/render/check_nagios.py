@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from controller.host_report import HARMLESS, SILENT, HostReport, State
+from controller.exit_codes import INTERRUPTED
+from controller.host_report import ACHIEVED, HARMLESS, SILENT, HostReport, State
 from controller.render.check_text import ORDER, WORDS, counted, tally, until
 from controller.render.escape import line
 from controller.snoozing import Rest
@@ -21,11 +22,11 @@ _SPECIAL = str.maketrans({"|": "/", "<": "(", ">": ")", "`": "'"})
 
 def code(run: Run) -> int:
     """Critical: a check is, or a host gives no answer. Unknown: something could not look. Warning: a check warns."""
-    if any(report.state == State.CANCELLED for report in run.reports):
+    if run.exit_code == INTERRUPTED:
         return UNKNOWN
     if any(report.state in SILENT or STATUS_CRIT in report.statuses for report in run.reports):
         return CRITICAL
-    if any(report.state in (State.FAILED, State.NOT_ATTEMPTED) for report in run.reports):
+    if any(report.state not in ACHIEVED and report.state != State.SKIPPED for report in run.reports):
         return UNKNOWN
     return WARNING if any(report.warns for report in run.reports) else OK
 

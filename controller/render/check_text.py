@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from controller import services
-from controller.host_report import BAD, HARMLESS, SILENT, HostReport, State
+from controller.host_report import ACHIEVED, BAD, BROKEN, HARMLESS, NOT_HEARD, SILENT, HostReport, State
 from controller.render.escape import line
 from controller.render.host_ranges import fold
 from controller.render.paper import Paper
@@ -211,7 +211,9 @@ def silent_line(paper: Paper, cause: str, state: State, hosts: Sequence[str]) ->
     names = {
         State.UNREACHABLE: ("UNREACH", "unreach"),
         State.TIMEOUT: ("TIMEOUT", "unreach"),
+        State.UNKNOWN: ("UNKNOWN", "unreach"),
         State.SKIPPED: ("SKIPPED", "skipped"),
+        State.CANCELLED: ("CANCEL", "skipped"),
     }
     word, colour = names.get(state, ("ERROR", "error"))
     text = line(cause) + (f" (same on {len(hosts)} hosts)" if len(hosts) > 1 and paper.terminal else "")
@@ -351,14 +353,15 @@ def totals(paper: Paper, run: Run, view: View) -> None:
 def tally(reports: Sequence[HostReport], rest: Rest) -> tuple[tuple[int, str], ...]:
     """Every host counted once, by how it ended."""
     quiet = rest.quiet
+    well = [report.warns for report in reports if report.state in ACHIEVED]
     blind = sum(_looked_at_nothing(report) and report.host not in quiet for report in reports)
     return (
-        (sum(report.state == State.OK and not report.warns for report in reports) - blind - len(quiet), "ok"),
-        (sum(report.state == State.OK and report.warns for report in reports), "warn"),
-        (sum(report.state == State.FAILED for report in reports), "failed"),
+        (len(well) - sum(well) - blind - len(quiet), "ok"),
+        (sum(well), "warn"),
+        (sum(report.state in BROKEN for report in reports), "failed"),
         (sum(report.state in SILENT for report in reports), "unreachable"),
         (
-            sum(report.state in (State.SKIPPED, State.NOT_ATTEMPTED, State.CANCELLED) for report in reports) + blind,
+            sum(report.state in NOT_HEARD or report.state == State.NOT_ATTEMPTED for report in reports) + blind,
             "not checked",
         ),
         (len(quiet), "snoozed"),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from controller import compare
-from controller.host_report import SILENT, State
+from controller.host_report import BROKEN, SILENT
 from controller.store.history import Bad, Glance, Look, Subject
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_WARN
 
@@ -92,7 +92,7 @@ class _Tracing:
     def take(self, look: Look, glance: Glance) -> None:
         silence = Subject(glance.host, NO_ANSWER, "", "host", "")
         if glance.cause:
-            if glance.state in SILENT or glance.state == State.FAILED:
+            if glance.state in SILENT | BROKEN:
                 self._see(silence, look, look.at, Moment(look.at, look.id, NO_ANSWER, glance.cause))
             if not glance.bad:
                 return

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from controller.host_report import SILENT, State
+from controller.host_report import ACHIEVED, BROKEN, SILENT, State
 from controller.reports.episodes import NO_ANSWER, Moment
 from controller.reports.found import Found
 from controller.store.deployments import Deployment
@@ -12,7 +12,7 @@ from controller.store.history import Glance, Look
 
 DEPLOYED, CHECK, BEGAN, WORSE, GONE = "change", "check", "first seen", "worse", "gone"
 PLACE = {DEPLOYED: 0, CHECK: 1, BEGAN: 2, WORSE: 3, GONE: 4}
-ORDER = ("failed", "no answer", "warned", "ok", "not checked", "not asked")
+ORDER = ("failed", "no answer", "warned", "ok", "not checked", "not waited for", "not asked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,8 @@ def counts(look: Look) -> str:
 def _word(glance: Glance) -> str:
     if glance.state in SILENT:
         return "no answer"
-    if glance.state == State.FAILED:
+    if glance.state in BROKEN:
         return "failed"
-    if glance.state == State.OK:
+    if glance.state in ACHIEVED:
         return "warned" if glance.bad else "ok"
-    return "not checked" if glance.state == State.SKIPPED else "not asked"
+    return {State.SKIPPED: "not checked", State.UNKNOWN: "not waited for"}.get(glance.state, "not asked")

@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from controller.host_report import State
+from controller.host_report import BROKEN, SILENT, State
 from controller.store import looked
 from controller.store.looked import Pairs
 from fleetmedic.v1.agent_pb2 import CheckResponse
 from fleetmedic.v1.finding_pb2 import Finding
 
-# Hosts that were bad; skipped and cancelled ones were not looked at.
-BAD_STATES = (State.FAILED.value, State.UNREACHABLE.value, State.TIMEOUT.value)
+# Hosts that were bad; skipped and cancelled ones were not looked at, and of an unknown one nothing was heard.
+BAD_STATES = tuple(sorted(state.value for state in BROKEN | SILENT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def first_bad(base: sqlite3.Connection, start: float, end: float) -> Look | None
     """The first run between two times in which a host was bad."""
     row = base.execute(
         "SELECT min(started_at) FROM runs WHERE started_at BETWEEN ? AND ?"
-        " AND EXISTS (SELECT 1 FROM reports WHERE run = runs.id AND state IN (?, ?, ?))",
+        " AND EXISTS (SELECT 1 FROM reports WHERE run = runs.id AND state IN (?, ?, ?, ?))",
         (start, end, *BAD_STATES),
     ).fetchone()
     return None if row[0] is None else between(base, row[0], row[0])[-1]

@@ -84,9 +84,9 @@ def save(base: sqlite3.Connection, run: Run, actor: str, now: float) -> None:
         )
         known: dict[looked.Pairs, int] = {}
         base.executemany(
-            "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (*_report_row(run.id, place, report), looked.key(base, looked.pairs(report), known))
+                (*_report_row(run.id, place, report), looked.key(base, looked.pairs(report), known), report.late)
                 for place, report in enumerate(run.reports)
             ],
         )
@@ -171,7 +171,8 @@ def load(base: sqlite3.Connection, run_id: str) -> Run | None:
     if row is None:
         return None
     reports = base.execute(
-        "SELECT host, state, cause, seconds, answer, clock_offset FROM reports WHERE run = ? ORDER BY place", (row[0],)
+        "SELECT host, state, cause, seconds, answer, clock_offset, late FROM reports WHERE run = ? ORDER BY place",
+        (row[0],),
     )
     identity, kind, started_at, seconds, pattern, inventory, exit_code, asked = row
     seen = tuple(_report(*fields) for fields in reports)
@@ -179,7 +180,13 @@ def load(base: sqlite3.Connection, run_id: str) -> Run | None:
 
 
 def _report(
-    host: str, state: str, cause: str, seconds: float, answer: bytes | None, clock_offset: float | None
+    host: str,
+    state: str,
+    cause: str,
+    seconds: float,
+    answer: bytes | None,
+    clock_offset: float | None,
+    late: float | None,
 ) -> HostReport:
     made = CheckResponse.FromString(zlib.decompress(answer)) if answer else CheckResponse()
-    return HostReport(host, State(state), cause, seconds, made, clock_offset)
+    return HostReport(host, State(state), cause, seconds, made, clock_offset, late=late)

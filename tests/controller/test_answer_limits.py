@@ -67,7 +67,7 @@ def test_the_worst_answer_that_is_allowed_costs_little_time_and_memory(kind: str
         "from tests.controller.test_answer_limits import WORST, Intake, CheckResponse, fleet\n"
         "parts = WORST[sys.argv[1]]()\n"
         "before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()\n"
-        "seen = fleet.Seen()\n"
+        "seen = fleet.Seen(b'')\n"
         "for part in parts:\n"
         "    seen.take(part, 0.0)\n"
         "spent = time.process_time() - began\n"
@@ -96,7 +96,7 @@ def test_the_worst_answer_that_is_allowed_costs_little_time_and_memory(kind: str
     ],
 )
 def test_more_than_an_answer_may_hold_is_refused(parts: list[bytes], said: str) -> None:
-    seen = fleet.Seen()
+    seen = fleet.Seen(b"")
     for part in parts[:-1]:
         seen.take(part, 0.0)
     with pytest.raises(TooMuch, match=f"{said}, which no answer has"):

@@ -97,7 +97,7 @@ BAD_FILES = [
     (
         "zzz = 5\n",
         "1: zzz: is no setting; known: "
-        "inventory, certificate, key, ca, forks, deadline, connect_timeout, store",
+        "inventory, certificate, key, ca, forks, deadline, host_deadline, connect_timeout, store",
     ),
     ("[deadline]\nx = 1\n", "1: deadline: must be such as '10s'"),
     ("forks = 1\nforks = 2\n", "2: not TOML: Cannot overwrite a value"),

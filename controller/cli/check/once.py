@@ -12,7 +12,7 @@ from controller.cli.check.keeping import Keeping
 from controller.cli.check.showing import Showing
 from controller.cli.looking import Asked
 from controller.cli.options import Desk
-from controller.host_report import HostReport, State
+from controller.host_report import HostReport
 from controller.snoozing import Rest
 from controller.store.database import StoreError
 from controller.store.runs import Run
@@ -61,17 +61,18 @@ class Checking:
         snoozes = self._keeping.snoozes() if stream else ()
         started, began = time.time(), time.monotonic()
         try:
-            reports = looking.look(self._asked, self._question, trusted, self._watcher(snoozes, stream=stream))
+            watcher = self._watcher(snoozes, stream=stream)
+            answers = looking.look(self._asked, self._question, trusted, watcher, self._showing.interrupted)
         finally:
             self._showing.clear()
         if first:
-            looking.refuse_bad_question(reports)
+            looking.refuse_bad_question(answers.reports)
         seconds = time.monotonic() - began
         asked = self._asked
-        whole = Run("", "check", started, seconds, asked.pattern, asked.inventory, reports, 0, self._flags)
+        whole = Run("", "check", started, seconds, asked.pattern, asked.inventory, answers.reports, 0, self._flags)
         run, rest = snoozing.apply(whole, snoozes if stream else self._keeping.snoozes(), started + seconds)
         code = exit_codes.of_check(run.reports, strict=self._showing.wanted.strict)
-        if any(report.state == State.CANCELLED for report in reports):
+        if answers.interrupted:
             code = exit_codes.INTERRUPTED
         whole, trouble = self._keep(replace(whole, exit_code=code))
         return Looked(whole, replace(run, id=whole.id, exit_code=code), rest, trouble)
@@ -80,6 +81,10 @@ class Checking:
         held = snoozing.by_host(snoozes, time.time())
 
         def seen(report: HostReport) -> None:
+            if report.late is not None:
+                if stream:
+                    self._showing.late(report)
+                return
             if stream:
                 self._showing.answered(*snoozing.split(report, held))
             self._showing.progress(self._asked.count)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from controller.changes import Changes
+from controller.cli import looking
 from controller.cli.looking import Asked
 from controller.cli.options import Desk
 from controller.host_report import HostReport
@@ -51,6 +52,15 @@ class Showing:
         with listener():
             print(check_json.one_line(check_json.host(report, resting)), flush=True)
 
+    def late(self, report: HostReport) -> None:
+        """A line more for a host that had its own: its answer came after its deadline, and changes nothing."""
+        with listener():
+            print(check_json.one_line(check_json.late(report)), flush=True)
+
+    def interrupted(self, waiting: int) -> None:
+        self._wipe()
+        looking.tell_interrupted(waiting)
+
     def progress(self, hosts: int) -> None:
         """One more host has answered. Programs are told nothing of it, though a person may watch their terminal."""
         self._done += 1
@@ -68,6 +78,9 @@ class Showing:
     def clear(self) -> None:
         """Takes the note away before anything else is written, with blanks: a dumb terminal knows no escapes."""
         self._done = 0
+        self._wipe()
+
+    def _wipe(self) -> None:
         if self._progress:
             sys.stderr.write(f"\r{' ' * len(self._progress)}\r")
             sys.stderr.flush()

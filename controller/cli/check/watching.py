@@ -11,7 +11,6 @@ import click
 from controller import exit_codes
 from controller.cli.check.once import Checking, Looked, against
 from controller.cli.check.showing import Showing
-from controller.host_report import State
 from controller.render import changes_json, changes_text, check_json
 from controller.render.check_text import counted, tally
 from controller.render.escape import line
@@ -102,4 +101,4 @@ def _end(showing: Showing, at: Round) -> None:
 
 def _interrupted(looked: Looked) -> bool:
     """A look that was broken off is no state of the fleet."""
-    return any(report.state == State.CANCELLED for report in looked.run.reports)
+    return looked.run.exit_code == exit_codes.INTERRUPTED

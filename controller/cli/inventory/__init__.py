@@ -2,7 +2,7 @@
 
 import click
 
-from controller.cli.inventory import graph, host, hosts, listed, validate
+from controller.cli.inventory import graph, host, hosts, listed, ping, validate
 
 
 @click.group("inventory")
@@ -14,8 +14,9 @@ def command() -> None:
       fleetmedic inventory graph -i production.ini
       fleetmedic inventory host web01 --origin -i production.ini
       fleetmedic inventory validate -i production.ini
+      fleetmedic inventory ping -i production.ini
     """
 
 
-for part in (listed, hosts, graph, host, validate):
+for part in (listed, hosts, graph, host, validate, ping):
     command.add_command(part.command)

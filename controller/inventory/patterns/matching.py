@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import translate
 
-from controller.host_report import BAD, SILENT, State
+from controller.host_report import ACHIEVED, BAD, SILENT, State
 from controller.inventory.names import shown
 from controller.inventory.patterns.question import Question
 from controller.inventory.requests import services
@@ -14,11 +14,10 @@ _NEARLY_SUBSCRIPT = re.compile(r"(.+)\[([0-9:-]*)\]", re.DOTALL)
 _OF_RUN = re.compile(r"(\w+)@(.+)")
 _SERVICE = "service="
 
-_WELL = frozenset({State.OK, State.CHANGED})
 SELECTIONS: Mapping[str, Callable[[State], bool]] = {
     "bad": BAD.__contains__,
-    "notok": lambda state: state not in _WELL | {State.SKIPPED},
-    "ok": _WELL.__contains__,
+    "notok": lambda state: state not in ACHIEVED | {State.SKIPPED},
+    "ok": ACHIEVED.__contains__,
     "unreachable": SILENT.__contains__,
     "notstarted": frozenset({State.NOT_ATTEMPTED, State.CANCELLED}).__contains__,
 }
