@@ -347,7 +347,7 @@ def totals(paper: Paper, run: Run, view: View) -> None:
         # By the run's name where that says it all: warnings alone are no bad host.
         by_run = run.id and all(report.state in BAD for report in reports if report.host in set(bad))
         them = f"bad@{run.id}" if by_run else shlex.quote(",".join(bad))
-        paper.hanging("", f"again on the bad ones: {view.again.command.replace('{hosts}', them)}", 0, 0)
+        paper.hanging("", f"again: {view.again.command.replace('{hosts}', them)}", 0, 0)
 
 
 def tally(reports: Sequence[HostReport], rest: Rest) -> tuple[tuple[int, str], ...]:

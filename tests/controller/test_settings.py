@@ -97,7 +97,7 @@ BAD_FILES = [
     (
         "zzz = 5\n",
         "1: zzz: is no setting; known: "
-        "inventory, certificate, key, ca, forks, deadline, host_deadline, connect_timeout, store",
+        "inventory, inventory_backend, certificate, key, ca, forks, deadline, host_deadline, connect_timeout, store",
     ),
     ("[deadline]\nx = 1\n", "1: deadline: must be such as '10s'"),
     ("forks = 1\nforks = 2\n", "2: not TOML: Cannot overwrite a value"),
@@ -183,7 +183,7 @@ def test_the_command_shows_every_setting_with_its_origin(tmp_path: Path) -> None
     assert f"forks = 7   ({config(tmp_path)}:1)" in lines
     assert "deadline = 30s   (environment FLEETMEDIC_DEADLINE)" in lines
     assert "connect_timeout = 1.5s   (default)" in lines
-    assert "inventory = not set: inventory files, or hosts as a,b   (default)" in lines
+    assert "inventory = not set: inventory files, folders or scripts, or hosts as a,b   (default)" in lines
     assert f"key = {Desk(tmp_path).environment['FLEETMEDIC_KEY']}   (environment FLEETMEDIC_KEY)" in lines
     assert [line.split(" = ")[0] for line in lines] == list(settings.KNOWN)
 

@@ -79,12 +79,12 @@ def test_a_file_that_is_encrypted_as_a_whole_is_told_and_its_host_stays(tmp_path
         "group_vars/web/plain.yml": "x: 1\n",
     }
     inventory = load([str(write(tmp_path, files) / "hosts")])
-    assert len(inventory.warnings) == 0
+    assert not list(inventory.warnings)
     assert value(inventory, "w1", "x") == 1
     vault = str(tmp_path / "group_vars/web/vault.yml")
     assert inventory.host("w1").encrypted == (vault,)
     assert len(inventory.host("d1").encrypted) == 0
-    assert inventory.warnings == (f"{vault}: encrypted as a whole: what it sets is not known here",)
+    assert list(inventory.warnings) == [f"{vault}: encrypted as a whole: what it sets is not known here"]
 
 
 @pytest.mark.covers("inv:S30")
