@@ -24,7 +24,7 @@ $(UV):
 # ansible-core is GPL and a separate program: never in .venv, never imported.
 .cache/oracle/.installed: pyproject.toml | $(UV)
 	@test -x .cache/oracle/bin/python || $(UV) venv -q --python $(PYTHON) .cache/oracle
-	$(UV) pip install -q --python .cache/oracle/bin/python --compile-bytecode --group oracle
+	$(UV) pip install -q --python .cache/oracle/bin/python --compile-bytecode -c constraints.txt --group oracle
 	@touch $@
 
 install: .venv/.dev

@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from tests.fuzz.inventory.comparing import Difference
@@ -22,9 +23,10 @@ from tests.fuzz.inventory.shrinking import shrink
 
 DRAWS = 500
 AT_ONCE = 2
-TRIES = 80
-"""Candidates that one difference is shrunk by, three to five runs of the oracle each."""
-SHRUNK_OF_A_KIND = 2
+TRIES = 60
+"""Candidates that one difference is shrunk by, one to three runs of the oracle each."""
+SHOWN_OF_A_KIND = 3
+"""Differences of one cause that are shown; the first of them is shrunk."""
 
 
 def run(seeds: Sequence[int], folder: Path) -> Iterator[tuple[Draw, list[Difference]]]:
@@ -51,10 +53,16 @@ def smallest(made: Draw, difference: Difference, folder: Path) -> tuple[Draw, Di
     """The draw made smaller, and the difference as that one shows it."""
     asked, place = Oracle(folder), Place(folder / "shrinking")
     last = difference
+    # What the difference is not about is not asked again.
+    if difference.kind == "pattern":
+        question = next(each for each in made.questions if (each.pattern, each.limit or "") == difference.where)
+        made = replace(made, questions=(question,))
+    else:
+        made = replace(made, questions=())
 
     def keeps(candidate: Draw) -> bool:
         nonlocal last
-        found = examine(candidate, ask(candidate, place, asked), place, asked)
+        found = examine(candidate, ask(candidate, place, asked, with_export=difference.kind == "vars"), place, asked)
         same = [each for each in found if each.name is None and _cause(each) == _cause(difference)]
         if same:
             last = same[0]
@@ -106,8 +114,10 @@ def _report(seeds: Sequence[int], folder: Path, *, is_shrunk: bool) -> int:
             if each.name is not None:
                 continue
             unexplained[_cause(each)] += 1
-            if unexplained[_cause(each)] <= SHRUNK_OF_A_KIND:
-                _show(*(smallest(made, each, folder) if is_shrunk else (made, each)))
+            if unexplained[_cause(each)] == 1 and is_shrunk:
+                _show(*smallest(made, each, folder))
+            elif unexplained[_cause(each)] <= SHOWN_OF_A_KIND:
+                _show(made, each)
     print(f"\n{len(seeds)} draws, {equal} without any difference")
     for label, count in sorted(deliberate.items()):
         print(f"{count:6} deliberate: {label}")

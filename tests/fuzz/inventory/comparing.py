@@ -12,8 +12,8 @@ ABSENT = "(absent)"
 class Difference:
     """One thing that the two say differently.
 
-    `kind` tells differences of one cause from others: hosts, children, vars, hostvars, refused, answered, pattern. `name`
-    is that of the deliberate difference it is, None for one that nothing explains.
+    `kind` tells differences of one cause from others: hosts, children, vars, hostvars, refused, broken, oracle, pattern.
+    `name` is that of the deliberate difference it is, None for one that nothing explains.
     """
 
     kind: str

@@ -77,9 +77,20 @@ def _is_dropped(difference: Difference) -> bool:
     return difference.kind == "vars" and difference.where[-1] in RESERVED and difference.ours == ABSENT
 
 
+def _is_complex_as_written(difference: Difference) -> bool:
+    theirs, mine = difference.theirs, difference.ours
+    if not isinstance(theirs, str) or not isinstance(mine, str) or not theirs.endswith(("j", "j)")):
+        return False
+    try:
+        return complex(theirs) == complex(mine.replace(" ", "")) and theirs != mine
+    except ValueError:
+        return False
+
+
 VALUES = (
     Value("secret masked", "S22, escape at every sink", _is_masked),
     Value("unsafe unwrapped", "S22", _is_unwrapped),
+    Value("complex number as written", "S8", _is_complex_as_written),
     Value("reserved name dropped from a group", "S32", _is_dropped),
 )
 
@@ -148,11 +159,24 @@ REFUSALS = (
 )
 
 
-def value(difference: Difference) -> str | None:
-    """The name of the deliberate difference that a difference between variables is."""
+def value(difference: Difference, listing: model.Listing) -> str | None:
+    """The name of the deliberate difference that a difference between variables is; the listing is the oracle's."""
     if difference.kind not in ("vars", "hostvars"):
         return None
-    return next((each.name for each in VALUES if each.holds(difference)), None)
+    found = next((each.name for each in VALUES if each.holds(difference)), None)
+    return SHARED_NAME if found is None and _is_of_shared_name(difference.where[0], listing) else found
+
+
+SHARED_NAME = "variables of a host with a group's name"
+
+
+def _is_of_shared_name(owner: str, listing: model.Listing) -> bool:
+    """Whether a host or group has one name with the other kind, or is in such a group (S25, 1.11).
+
+    Ansible sets such a host's variables on the group, from where all in it have them; ours are the host's alone.
+    """
+    both = model.hosts(listing) & model.groups(listing)
+    return owner in both or any(owner in model.members(listing, name) for name in both)
 
 
 def refusals(asked: Asked) -> list[Refusal]:

@@ -19,7 +19,7 @@ class Told:
     """What the oracle says of one draw."""
 
     listing: oracle.Answer
-    export: oracle.Answer
+    export: oracle.Answer | None
     hosts: tuple[oracle.Answer, ...]
 
 
@@ -43,16 +43,15 @@ class Place:
         draw.write(self.theirs, for_oracle=True)
 
 
-def ask(draw: Draw, place: Place, asked: Oracle) -> Told:
+def ask(draw: Draw, place: Place, asked: Oracle, *, with_export: bool = True) -> Told:
     """Write the draw and ask the oracle; of what must be refused anyway it is asked nothing."""
     place.write(draw)
     sources = [placed(source, place.theirs) for source in draw.sources]
     if draw.broken is not None:
-        nothing = oracle.Answer(0, "")
-        return Told(nothing, nothing, ())
+        return Told(oracle.Answer(0, ""), None, ())
     return Told(
         asked.listing(sources),
-        asked.listing(sources, export=True),
+        asked.listing(sources, export=True) if with_export else None,
         tuple(asked.hosts(sources, _placed(question, place.theirs)) for question in draw.questions),
     )
 
@@ -64,12 +63,14 @@ def examine(draw: Draw, told: Told, place: Place, asked: Oracle) -> list[Differe
     if draw.broken is not None:
         return [_broken(draw, listing), *_broken_questions(draw, sources, place)]
     found = list(_listed("list", told.listing, listing))
-    found += _listed("export", told.export, ours.listing(sources, export=True))
+    if told.export is not None:
+        found += _listed("export", told.export, ours.listing(sources, export=True))
     if told.listing.listing is not None and listing.listing is not None:
         for question, answer in zip(draw.questions, told.hosts, strict=True):
             mine = ours.hosts(sources, _placed(question, place.ours))
             found += _chosen(draw, question, told.listing.listing, answer, mine, place, asked)
-    return [replace(each, name=each.name or deliberate.value(each)) for each in found]
+    known = told.listing.listing or {}
+    return [replace(each, name=each.name or deliberate.value(each, known)) for each in found]
 
 
 def _placed(question: Question, folder: Path) -> Question:

@@ -68,7 +68,6 @@ class Oracle:
             "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_LOCALHOST_WARNING": "0",
-            "ANSIBLE_INVENTORY_UNPARSED_WARNING": "0",
             "ANSIBLE_DEPRECATION_WARNINGS": "0",
             "PYTHONHASHSEED": str(seed),
         }

@@ -12,7 +12,7 @@ from tests.fuzz.inventory.grammar.tree import Body, bodies, variables
 def json_source(rng: Random, names: Names) -> str:
     """A static file of groups as JSON."""
     made = {name: _plain(body) for name, body in bodies(rng, names, value).items()}
-    return json.dumps(made, indent=rng.choice((None, 2)), ensure_ascii=rng.random() < 0.5)
+    return json.dumps(made, indent=rng.choice((None, 2, "\t")), ensure_ascii=rng.random() < 0.5)
 
 
 def json_mapping(rng: Random) -> str:

@@ -50,7 +50,7 @@ def _hosts(rng: Random, names: Names) -> list[str]:
 
 
 def _host(rng: Random, entry: Entry) -> str:
-    text = entry.with_port(rng.randint(1, 65535)) if rng.random() < 0.15 else entry.text
+    text = entry.with_port(rng.randint(1, 65535)) if entry.takes_port and rng.random() < 0.15 else entry.text
     if len(entry.names) > 1 and rng.random() < 0.3:
         text = rng.choice(entry.names)
     words = [text]

@@ -9,7 +9,7 @@ PLAIN_GROUPS = ("web", "db", "cache", "eu", "us", "prod", "canary", "g_1", "Web"
 ODD_GROUPS = ("web-eu", "db.main", "1st", "größe", "a+b", "x^y", "mid~dle", "at@home", "_", "9", "тест", "a.b-c")
 FAMILIES = ("web", "db", "h", "n-", "stg.", "Big", "ü", "web0")
 SUFFIXES = ("", "", ".example", ".eu.example", "-a")
-LONE = ("alpha", "beta.example", "gamma_1", "7", "0x1f", "solo", "Zed", "größer", "true", "a.b.c", "web1-old", "h_")
+LONE = ("alpha", "beta.example", "gamma_1", "7", "0x1f", "solo", "Zed", "größer", "true", "a.b.c", "web1-old", "h_2")
 DEEPEST = 4
 
 
@@ -20,6 +20,11 @@ class Entry:
     text: str
     names: tuple[str, ...]
     is_ipv6: bool = False
+
+    @property
+    def takes_port(self) -> bool:
+        """With an empty beginning of a range Ansible reads the port as a part of the name."""
+        return "[:" not in self.text
 
     def with_port(self, port: int) -> str:
         return f"[{self.text}]:{port}" if self.is_ipv6 else f"{self.text}:{port}"
@@ -42,7 +47,8 @@ def names(rng: Random) -> Names:
     """A pool of names, with a graph of groups at most DEEPEST deep in which diamonds are common."""
     groups = rng.sample(PLAIN_GROUPS, rng.randint(2, 7)) + rng.sample(ODD_GROUPS, rng.choice((0, 0, 1, 2)))
     rng.shuffle(groups)
-    taken: set[str] = set()
+    # Now and then a host has the name of a group.
+    taken = set(groups) if rng.random() < 0.97 else set[str]()
     entries = []
     for _ in range(rng.randint(3, 8)):
         entry = _entry(rng)

@@ -51,7 +51,7 @@ def _body(rng: Random, names: Names, value: Value, *, is_expanded: bool) -> Body
     for entry in rng.sample(names.entries, rng.randint(0, min(3, len(names.entries)))):
         if is_expanded:
             texts = list(entry.names)
-        elif rng.random() < 0.15:
+        elif entry.takes_port and rng.random() < 0.15:
             texts = [entry.with_port(rng.randint(1, 65535))]
         else:
             texts = [entry.text]
