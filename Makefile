@@ -1,5 +1,5 @@
 # What a developer runs; CI runs `make test`. Everything is installed into .venv, from the package index alone.
-.PHONY: install system demo example lint proto docs test soak bench clean
+.PHONY: install system demo example lint proto docs test fuzz-inventory soak bench clean
 
 PYTHON ?= /usr/bin/python3
 UV := .cache/uv/bin/uv
@@ -19,6 +19,12 @@ $(UV):
 
 .venv/.dev: .venv/.demo
 	$(UV) pip install -q --python $(VENV)/python --compile-bytecode -c constraints.txt -e '.[all]' --group dev
+	@touch $@
+
+# ansible-core is GPL and a separate program: never in .venv, never imported.
+.cache/oracle/.installed: pyproject.toml | $(UV)
+	@test -x .cache/oracle/bin/python || $(UV) venv -q --python $(PYTHON) .cache/oracle
+	$(UV) pip install -q --python .cache/oracle/bin/python --compile-bytecode -c constraints.txt --group oracle
 	@touch $@
 
 install: .venv/.dev
@@ -59,11 +65,18 @@ system:
 		$$sudo apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing; fi
 
-test: system install lint
+test: system install lint .cache/oracle/.installed
 	tests/run
 
-bench: install
+# Inventories and patterns at random, ours beside ansible-core's. DRAWS=500 takes about five minutes; SEED is the first.
+DRAWS ?= 500
+SEED ?= 1
+fuzz-inventory: install .cache/oracle/.installed
+	$(VENV)/python -m tests.fuzz.inventory --draws $(DRAWS) --seed $(SEED)
+
+bench: install .cache/oracle/.installed
 	$(VENV)/python -m benchmarks.fanout
+	$(VENV)/python -m benchmarks.inventory
 	$(VENV)/python tests/lab/sandbox.py $(VENV)/python -m benchmarks.footprint
 
 # Long runs; their measured results go into benchmarks/README.md.

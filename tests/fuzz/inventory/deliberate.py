@@ -1,0 +1,195 @@
+"""Where we answer otherwise than Ansible on purpose: each as a predicate that says beforehand what we must do."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.fuzz.inventory import model
+from tests.fuzz.inventory.comparing import ABSENT, Difference, exact
+from tests.fuzz.inventory.drawn import ROOT, Draw, Question
+from tests.fuzz.inventory.grammar.values import RESERVED
+
+SECRET = re.compile(r"pass|pwd|secret|token|api_?key|credential|private_key_content", re.IGNORECASE)
+MASK = "***"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A difference between two values of a variable: must ours be what it is?"""
+
+    name: str
+    clause: str
+    holds: Callable[[Difference], bool]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A question that we refuse: when we must, and what our message then says."""
+
+    name: str
+    clause: str
+    must: Callable[["Asked"], bool]
+    message: re.Pattern[str]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question, the terms in it, and what the oracle says of the inventory and of the question."""
+
+    question: Question
+    terms: tuple[str, ...]
+    listing: Mapping[str, Any]
+    hosts: tuple[str, ...]
+    unmatched: bool
+
+
+def _is_masked(difference: Difference) -> bool:
+    return exact(_masked(difference.where[-1], difference.theirs)) == exact(difference.ours)
+
+
+def _masked(name: str, value: object) -> object:
+    """What may be printed of a value: a mapping's own keys say what is secret in it."""
+    if isinstance(value, dict):
+        return {key: _masked(key, inner) for key, inner in value.items()}
+    if SECRET.search(name):
+        return MASK
+    return value
+
+
+def _is_unwrapped(difference: Difference) -> bool:
+    return _has_wrapper(difference.theirs) and exact(_unwrapped(difference.theirs)) == exact(difference.ours)
+
+
+def _has_wrapper(value: object) -> bool:
+    return "__ansible_unsafe" in exact(value)
+
+
+def _unwrapped(value: object) -> object:
+    if isinstance(value, dict):
+        if set(value) == {"__ansible_unsafe"}:
+            return value["__ansible_unsafe"]
+        return {key: _unwrapped(inner) for key, inner in value.items()}
+    return [_unwrapped(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _is_dropped(difference: Difference) -> bool:
+    return difference.kind == "vars" and difference.where[-1] in RESERVED and difference.ours == ABSENT
+
+
+def _is_complex_as_written(difference: Difference) -> bool:
+    theirs, mine = difference.theirs, difference.ours
+    if not isinstance(theirs, str) or not isinstance(mine, str) or not theirs.endswith(("j", "j)")):
+        return False
+    try:
+        return complex(theirs) == complex(mine.replace(" ", "")) and theirs != mine
+    except ValueError:
+        return False
+
+
+VALUES = (
+    Value("secret masked", "S22, escape at every sink", _is_masked),
+    Value("unsafe unwrapped", "S22", _is_unwrapped),
+    Value("complex number as written", "S8", _is_complex_as_written),
+    Value("reserved name dropped from a group", "S32", _is_dropped),
+)
+
+
+def _is_empty(asked: Asked) -> bool:
+    texts = (asked.question.pattern, asked.question.limit)
+    return any(text is not None and not model.split(text) for text in texts)
+
+
+def _names_nothing(asked: Asked) -> bool:
+    return any(model.bare(term)[:1] in ("", "&", "!") for term in asked.terms)
+
+
+def _is_bare_regex(asked: Asked) -> bool:
+    return any(model.bare(term) == "~" for term in asked.terms)
+
+
+def _leaves_out_a_file(asked: Asked) -> bool:
+    return any(term.startswith("!@") for term in asked.terms)
+
+
+def _has_unmatched(asked: Asked) -> bool:
+    return asked.unmatched
+
+
+def _has_odd_subscript(asked: Asked) -> bool:
+    return any(re.search(r"\[(:[0-9]*|-[0-9]+:-?[0-9]*|[0-9]+-[0-9]+)\]$", term) for term in asked.terms)
+
+
+def _has_empty_range(asked: Asked) -> bool:
+    found = [re.search(r"\[([0-9]+):([0-9]+)\]$", term) for term in asked.terms if model.bare(term)[:1] != "~"]
+    return any(each is not None and int(each[2]) < int(each[1]) for each in found)
+
+
+def _is_out_of_range(asked: Asked) -> bool:
+    return any(model.is_out_of_range(asked.listing, model.bare(term)) for term in asked.terms)
+
+
+def _is_ambiguous(asked: Asked) -> bool:
+    both = model.hosts(asked.listing) & model.groups(asked.listing)
+    return any(model.bare(term) in both for term in asked.terms)
+
+
+def _selects_none(asked: Asked) -> bool:
+    if asked.question.limit is None and asked.terms in (("all",), ("*",)) and not model.hosts(asked.listing):
+        return False
+    return not asked.hosts
+
+
+def _has_port(asked: Asked) -> bool:
+    return any(re.fullmatch(r"[^\s:,]+:[0-9]+", text) for text in (asked.question.pattern, asked.question.limit or ""))
+
+
+REFUSALS = (
+    Refusal("empty pattern or limit", "1.11, P205", _is_empty, re.compile(r"an empty (pattern|limit)")),
+    Refusal("sign without a name", "1.11", _names_nothing, re.compile("names nothing")),
+    Refusal("empty regex", "0.4", _is_bare_regex, re.compile("empty regular expression")),
+    Refusal("exclusion of a file", "0.4", _leaves_out_a_file, re.compile(r"!@")),
+    Refusal("term without a match", "1.11, P204", _has_unmatched, re.compile("matches nothing")),
+    Refusal("subscript that is a class", "S36, 1.11", _has_odd_subscript, re.compile("is not a subscript")),
+    Refusal("reversed subscript", "S36, 1.11", _has_empty_range, re.compile("is empty")),
+    Refusal("subscript out of range", "S36, 1.11", _is_out_of_range, re.compile("out of range")),
+    Refusal("host and group of one name", "S25, 1.11", _is_ambiguous, re.compile("is ambiguous")),
+    Refusal("no host selected", "S37, 1.11", _selects_none, re.compile("selects no host|no host is left")),
+    Refusal("host and port as a pattern", "S33", _has_port, re.compile("host:port is not a pattern")),
+)
+
+
+def value(difference: Difference, listing: model.Listing) -> str | None:
+    """The name of the deliberate difference that a difference between variables is; the listing is the oracle's."""
+    if difference.kind not in ("vars", "hostvars"):
+        return None
+    found = next((each.name for each in VALUES if each.holds(difference)), None)
+    return SHARED_NAME if found is None and _is_of_shared_name(difference.where[0], listing) else found
+
+
+SHARED_NAME = "variables of a host with a group's name"
+
+
+def _is_of_shared_name(owner: str, listing: model.Listing) -> bool:
+    """Whether a host or group has one name with the other kind, or is in such a group (S25, 1.11).
+
+    Ansible sets such a host's variables on the group, from where all in it have them; ours are the host's alone.
+    """
+    both = model.hosts(listing) & model.groups(listing)
+    return owner in both or any(owner in model.members(listing, name) for name in both)
+
+
+def refusals(asked: Asked) -> list[Refusal]:
+    """Why we must refuse a question; for at least one of these reasons where there are several."""
+    return [each for each in REFUSALS if each.must(asked)]
+
+
+def terms(draw: Draw, question: Question) -> Iterator[str]:
+    """The terms of the pattern and of the limit, those of a limit's file included."""
+    yield from model.split(question.pattern)
+    files = {file.path: file for file in draw.files}
+    for term in model.split(question.limit or ""):
+        if term.startswith(f"@{ROOT}"):
+            yield from filter(None, map(str.strip, files[term[1 + len(ROOT) :]].content.decode().splitlines()))
+        else:
+            yield term
