@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller import compare, fleet
 from controller.calling import MARGIN, Bounds
@@ -13,6 +13,7 @@ from controller.host_report import HostReport, State, judged
 from controller.inventory import connection, requests
 from controller.inventory.connection import Endpoint
 from controller.inventory.graph import Host
+from controller.inventory.services import described
 from controller.transport import stdio
 from controller.transport.mtls import Identity
 from fleetmedic.v1.agent_pb2 import (
@@ -60,6 +61,7 @@ def check_fleet(
     """
     asked = _requests([host for host in hosts if connection.has_agent(host)], question, bounds)
     reports = {host.name: _agentless(host.name) for host in hosts if not connection.has_agent(host)}
+    linked = {host.name: found for host in hosts if (found := described.links(host))}
 
     heard: list[int] = []
 
@@ -71,6 +73,8 @@ def check_fleet(
         for skipped in tuple(reports.values()):
             watch(skipped)
         async for report in fleet.check(asked, identity, bounds, note):
+            if report.host in linked:
+                report = replace(report, links=linked[report.host])
             reports[report.host] = report
             watch(report)
 

@@ -1,6 +1,6 @@
 """What one host gave: its answer, or why there is none."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -60,6 +60,8 @@ class HostReport:
     refused: bool = False
     # Seconds by which a whole answer came after the host's own deadline; it is not used.
     late: float | None = None
+    # Of each service the titles and addresses that the inventory has for people.
+    links: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     # Which there are among its findings; counted once, for a fleet has tens of thousands.
     statuses: "frozenset[Status.ValueType]" = field(init=False)
 

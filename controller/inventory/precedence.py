@@ -46,7 +46,7 @@ class Precedence:
 
     def __init__(self, groups: Mapping[str, Ranked], depth: Mapping[str, int], folders: Sequence[VarsFolder]) -> None:
         self._groups = groups
-        self._folders = folders
+        self.folders = tuple(folders)
         self._rank = {name: (depth[name], priority(group.variables), name) for name, group in groups.items()}
         self._parents: dict[str, list[str]] = {name: [] for name in groups}
         for name, group in groups.items():
@@ -63,13 +63,13 @@ class Precedence:
 
     def own(self, host: str, written: Mapping[str, Variable]) -> tuple[Layer, ...]:
         """The layers of one host alone: what its sources say of it, and its files in host_vars."""
-        files = tuple(layer for folder in self._folders for layer in folder.of_host(host))
+        files = tuple(layer for folder in self.folders for layer in folder.of_host(host))
         return (Layer("host", written), *files) if written else files
 
     def of_group(self, name: str) -> tuple[Layer, ...]:
         """The layers of one group alone: what its sources say of it, and its files in group_vars."""
         written = Layer(_level(name), self._groups[name].variables)
-        return (written, *(layer for folder in self._folders for layer in folder.of_group(name)))
+        return (written, *(layer for folder in self.folders for layer in folder.of_group(name)))
 
     def _merge(self, own: tuple[str, ...]) -> Above:
         names = {"all"}
@@ -88,9 +88,9 @@ class Precedence:
             layer = self._handed_on(name)
             if layer.variables:
                 yield layer
-        for folder in self._folders:
+        for folder in self.folders:
             yield from folder.of_group("all")
-        for folder in self._folders:
+        for folder in self.folders:
             for name in ranked[1:]:
                 yield from folder.of_group(name)
 

@@ -25,11 +25,11 @@ def targets(host: Host) -> tuple[Target, ...]:
     """
     found: list[Target] = []
     for field, usual, made in (
-        ("fleetmedic_http", "http", _http),
-        ("fleetmedic_tls", "tls", _tls),
-        ("fleetmedic_dns", "dns", _dns),
-        ("fleetmedic_pages", "page", _page),
-        ("fleetmedic_dependencies", "dependency", _dependency),
+        ("fleetmedic_http", "http", http),
+        ("fleetmedic_tls", "tls", tls),
+        ("fleetmedic_dns", "dns", dns),
+        ("fleetmedic_pages", "page", page),
+        ("fleetmedic_dependencies", "dependency", dependency),
     ):
         if (variable := used(host, field)) is not None:
             found += [made(variable, field, service, text) for service, text in _services(variable, field, usual)]
@@ -61,29 +61,58 @@ def services(host: Host) -> tuple[str, ...]:
     return names
 
 
-def _http(variable: Variable, field: str, service: str, url: str) -> Target:
-    return _url("http", variable, field, service, url)
+def http(variable: Variable, field: str, service: str, text: str) -> Target:
+    """The target of a health URL. InventoryError where it is none; so with the other kinds."""
+    return _url("http", variable, field, service, text)
 
 
-def _page(variable: Variable, field: str, service: str, url: str) -> Target:
-    return _url("page", variable, field, service, url)
+def page(variable: Variable, field: str, service: str, text: str) -> Target:
+    """The target of a front page's URL."""
+    return _url("page", variable, field, service, text)
 
 
-def _dependency(variable: Variable, field: str, service: str, text: str) -> Target:
-    """A URL, or host:port."""
-    probe = _url if "://" in text else _address
+def dependency(variable: Variable, field: str, service: str, text: str) -> Target:
+    """The target of a URL or of host:port."""
+    probe = _url if "://" in text else address
     return probe("dependency", variable, field, service, text)
 
 
-def _url(probe: str, variable: Variable, field: str, service: str, url: str) -> Target:
+def tls(variable: Variable, field: str, service: str, text: str) -> Target:
+    """The target of a TLS listener's host:port."""
+    return address("tls", variable, field, service, text)
+
+
+def dns(variable: Variable, field: str, service: str, text: str) -> Target:
+    """The target of a name."""
+    if address_flaw(text) is not None or ":" in text:
+        raise _wrong(variable, field, f"{shown(text)} is not a DNS name", "write one as db.example")
+    return Target(probe="dns", service=service, name=text, host=text, origin=str(variable.origin))
+
+
+def address(probe: str, variable: Variable, field: str, service: str, text: str) -> Target:
+    """The target of host:port."""
+    found = _HOST_AND_PORT.fullmatch(text)
+    if found is None or not _is_host(found) or not 1 <= int(found[3]) <= 65535:
+        raise _wrong(variable, field, f"{shown(text)} is not host:port", "write one as db01.example:5432")
+    return Target(
+        probe=probe,
+        service=service,
+        name=text,
+        host=found[1] or found[2],
+        port=int(found[3]),
+        origin=str(variable.origin),
+    )
+
+
+def _url(probe: str, variable: Variable, field: str, service: str, text: str) -> Target:
     from urllib.parse import urlsplit, urlunsplit  # only inventories with URLs pay for it
 
     # The URL may hold a password or a token: no message shows it.
     wrong = _wrong(variable, field, f"the URL of {service} is not one", "write http:// or https://, a host, a path")
-    if not url.isprintable() or " " in url:
+    if not text.isprintable() or " " in text:
         raise wrong
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(text)
         port = parts.port
     except ValueError:
         raise wrong from None
@@ -95,39 +124,15 @@ def _url(probe: str, variable: Variable, field: str, service: str, url: str) -> 
         probe=probe,
         service=service,
         name=urlunsplit((parts.scheme, bare, parts.path, "", "")),
-        url=url,
+        url=text,
         host=name,
         port=port or (443 if parts.scheme == "https" else 80),
         origin=str(variable.origin),
     )
 
 
-def _tls(variable: Variable, field: str, service: str, address: str) -> Target:
-    return _address("tls", variable, field, service, address)
-
-
-def _address(probe: str, variable: Variable, field: str, service: str, address: str) -> Target:
-    found = _HOST_AND_PORT.fullmatch(address)
-    if found is None or not _is_host(found) or not 1 <= int(found[3]) <= 65535:
-        raise _wrong(variable, field, f"{shown(address)} is not host:port", "write one as db01.example:5432")
-    return Target(
-        probe=probe,
-        service=service,
-        name=address,
-        host=found[1] or found[2],
-        port=int(found[3]),
-        origin=str(variable.origin),
-    )
-
-
 def _is_host(found: re.Match[str]) -> bool:
     return is_ipv6(found[1]) if found[1] is not None else address_flaw(found[2]) is None
-
-
-def _dns(variable: Variable, field: str, service: str, name: str) -> Target:
-    if address_flaw(name) is not None or ":" in name:
-        raise _wrong(variable, field, f"{shown(name)} is not a DNS name", "write one as db.example")
-    return Target(probe="dns", service=service, name=name, host=name, origin=str(variable.origin))
 
 
 def _limit(variable: Variable, rule: str, name: object, value: object) -> Limit:

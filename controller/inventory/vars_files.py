@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from controller.inventory.names import shown
 from controller.inventory.origins import InventoryError, Origin
 from controller.inventory.sources import text
 from controller.inventory.sources.table import Table
@@ -18,7 +17,7 @@ _SUFFIXES = ("", ".yml", ".yaml", ".json")
 
 
 class VarsFolder:
-    """The files of one folder that holds a source. `shown_as` is the folder as messages name it."""
+    """The files of one folder that holds a source."""
 
     def __init__(self, path: Path, names: VariableNames) -> None:
         self._path = path
@@ -116,8 +115,3 @@ def _counts(entry: str) -> bool:
 
 def _stem(entry: str) -> str:
     return next((entry.removesuffix(suffix) for suffix in _SUFFIXES[1:] if entry.endswith(suffix)), entry)
-
-
-def unknown(folder: VarsFolder, kind: str, known: frozenset[str]) -> list[str]:
-    """Names that files are there for and that no group or host of the inventory has."""
-    return [shown(name) for name in sorted(folder.names(kind) - known)]

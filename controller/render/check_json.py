@@ -32,6 +32,11 @@ def host(report: HostReport, resting: Sequence[Resting] = ()) -> Mapping[str, ob
         "messages": report.messages,
         "findings": [_finding(item, report.host) for item in report.answer.findings],
     }
+    if report.links:
+        made["links"] = {
+            service: [{"title": title, "url": address} for title, address in links]
+            for service, links in report.links.items()
+        }
     if report.late is not None:
         made["late"] = round(report.late, 3)
     if resting:

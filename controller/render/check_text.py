@@ -1,7 +1,7 @@
 """A check for people: bad first, equal results folded, services, totals last; plain whole lines off a terminal."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -53,6 +53,7 @@ class Shown:
     finding: Finding
     hosts: tuple[str, ...]
     names: tuple[str, ...]
+    links: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def body(paper: Paper, run: Run, view: View) -> None:
     totals(paper, run, view)
 
 
-def _shown(reports: Iterable[HostReport], view: View, *, folded: bool) -> Iterator[Shown]:
+def _shown(reports: Sequence[HostReport], view: View, *, folded: bool) -> Iterator[Shown]:
     """What may be shown, grouped; what is well is passed over early, unless it is wanted: it is nearly everything."""
     groups: dict[tuple[object, ...], tuple[Finding, list[str], list[str]]] = {}
     for report in reports:
@@ -126,12 +127,21 @@ def _shown(reports: Iterable[HostReport], view: View, *, folded: bool) -> Iterat
             _, hosts, names = groups.setdefault(key, (finding, [], []))
             hosts.append(report.host)
             names.append(subject.name)
+    linked = {report.host: report.links for report in reports if report.links}
     made = [
-        Shown(finding, tuple(dict.fromkeys(hosts)), tuple(dict.fromkeys(names)))
+        Shown(finding, tuple(dict.fromkeys(hosts)), tuple(dict.fromkeys(names)), _links(finding, hosts, linked))
         for finding, hosts, names in groups.values()
     ]
     rank = {status: place for place, status in enumerate(ORDER)}
     yield from sorted(made, key=lambda item: (rank.get(item.finding.status, -1), item.finding.id))
+
+
+def _links(
+    finding: Finding, hosts: Iterable[str], linked: Mapping[str, Mapping[str, tuple[tuple[str, str], ...]]]
+) -> tuple[tuple[str, str], ...]:
+    """What the inventories' owners would have people look at, each once over the hosts."""
+    service = finding.subject.service
+    return tuple(dict.fromkeys(link for host in hosts if host in linked for link in linked[host].get(service, ())))
 
 
 def _result(paper: Paper, item: Shown, view: View) -> None:
@@ -146,6 +156,10 @@ def _result(paper: Paper, item: Shown, view: View) -> None:
     lines(paper, state, word, hosts, text)
     if finding.status not in QUIET:
         advice(paper, item, view.again)
+        for title, address in item.links:
+            paper.hanging(
+                " " * INDENT + paper.paint("see: ", "dim"), line(f"{title} {address}".strip()), INDENT, INDENT
+            )
 
 
 def about(finding: Finding, names: Iterable[str], *, everything: bool = False) -> str:

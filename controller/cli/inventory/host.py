@@ -20,13 +20,15 @@ from controller.render.escape import line
 @click.argument("name")
 @options.several(options.INVENTORY)
 @click.option("--origin", is_flag=True, help="Say of each variable which file, line and level won, and over what.")
+@click.option("--agent-toml", is_flag=True, help="Print the agent.toml that its variables come to, for the host.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="For people or programs.")
-def command(name: str, origin: bool, form: str, **flags: tuple[str, ...] | str | None) -> None:
+def command(name: str, origin: bool, agent_toml: bool, form: str, **flags: tuple[str, ...] | str | None) -> None:
     """One host: where it is dialled, its groups, and its variables with their secrets masked.
 
     \b
       fleetmedic inventory host web01 -i production.ini
       fleetmedic inventory host web01 --origin -i production.ini
+      fleetmedic inventory host web01 --agent-toml -i production.ini
       fleetmedic inventory host web01 --format json -i production.ini   as ansible-inventory --host
     """
     desk = options.desk(**flags)
@@ -35,6 +37,11 @@ def command(name: str, origin: bool, form: str, **flags: tuple[str, ...] | str |
     if len(chosen) != 1:
         raise InventoryError(f"{name}: names {len(chosen)} hosts; `fleetmedic inventory hosts` lists them")
     host = read.host(chosen[0])
+    if agent_toml:
+        from controller.inventory.services.agent_toml import render  # noqa: PLC0415 - few ask for it
+
+        click.echo(render(host), nl=False)
+        return
     readable(host.layers)
     for warning in read.warnings:
         desk.warn(warning)

@@ -1,0 +1,81 @@
+"""The agent.toml that a host's variables come to, for its own disk: nothing of it is sent in a request."""
+
+import json
+from collections.abc import Iterator
+
+from controller.inventory.graph import Host
+from controller.inventory.requests import limits
+from controller.inventory.services.described import Server, Service, described
+from fleetmedic.v1.snapshot_pb2 import Target
+
+_TABLES = {"http": "http", "page": "page", "dependency": "dependency", "tls": "tls_endpoint", "dns": "dns"}
+_FOLDER = "/etc/fleetmedic/tls"
+
+
+def render(host: Host) -> str:
+    """The whole file as text. InventoryError where a variable of a service is wrong."""
+    services = described(host)
+    blocks = [
+        [f"name = {_toml(host.name)}"],
+        [
+            "[tls]",
+            f"certificate = {_toml(f'{_FOLDER}/{host.name}.crt')}",
+            f"key = {_toml(f'{_FOLDER}/{host.name}.key')}",
+            f"client_ca = {_toml(f'{_FOLDER}/operator-ca.crt')}",
+        ],
+        *_servers(services),
+        *_docker(services),
+        *(_target(target) for service in services for target in service.targets),
+        *_limits(host),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def _servers(services: tuple[Service, ...]) -> Iterator[list[str]]:
+    for service in services:
+        for server in service.servers:
+            yield [f"[[{server.kind}]]", f"service = {_toml(service.name)}", *_login(server)]
+
+
+def _login(server: Server) -> Iterator[str]:
+    if server.socket:
+        yield f"socket = {_toml(server.socket)}"
+    else:
+        yield f"host = {_toml(server.host)}"
+        yield f"port = {server.port}"
+    if server.user:
+        yield f"user = {_toml(server.user)}"
+    if server.dbname and server.kind == "postgres":
+        yield f"dbname = {_toml(server.dbname)}"
+    if server.password_file:
+        yield f"password_file = {_toml(server.password_file)}"
+    if server.tls and server.kind == "redis":
+        yield "tls = true"
+
+
+def _docker(services: tuple[Service, ...]) -> Iterator[list[str]]:
+    expected = list(dict.fromkeys(name for service in services for name in service.containers))
+    if expected:
+        yield ["[docker]", f"expected = [{', '.join(map(_toml, expected))}]"]
+
+
+def _target(target: Target) -> list[str]:
+    head = [f"[[{_TABLES[target.probe]}]]", f"service = {_toml(target.service)}"]
+    if target.probe == "dns":
+        return [*head, f"name = {_toml(target.name)}"]
+    if target.url:
+        return [*head, f"url = {_toml(target.url)}"]
+    return [*head, f"address = {_toml(target.name)}"]
+
+
+def _limits(host: Host) -> Iterator[list[str]]:
+    rules: dict[str, list[str]] = {}
+    for limit in limits(host):
+        rules.setdefault(limit.rule, []).append(f"{_toml(limit.name)} = {limit.value!r}")
+    for rule, values in rules.items():
+        yield [f"[limits.{_toml(rule)}]", *values]
+
+
+def _toml(text: str) -> str:
+    """A basic string: JSON's escapes are TOML's too, but for one character and for halves of others."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
