@@ -2,8 +2,8 @@
 
     python -m benchmarks.inventory [--quick] [--only NAME] [--json FILE]
 
-Runs from the repository with the interpreter of the environment that fleetmedic is installed in; ansible-core comes from
-`make .cache/oracle/.installed`, and without it only ours is measured. CPU is user and system of a fresh process,
+Runs from the repository with the interpreter of the environment that fleetmedic is installed in; ansible-core comes
+from `make .cache/oracle/.installed`, and without it only ours is measured. CPU is user and system of a fresh process,
 the best of three runs; of ansible's there is only one where it takes longer than ten seconds.
 """
 

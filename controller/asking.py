@@ -59,7 +59,7 @@ def check_fleet(
 
     A host that the inventory marks as without an agent is not dialled, and is skipped.
     """
-    asked = _requests([host for host in hosts if connection.has_agent(host)], question, bounds)
+    asked = requests_for([host for host in hosts if connection.has_agent(host)], question, bounds)
     reports = {host.name: _agentless(host.name) for host in hosts if not connection.has_agent(host)}
     linked = {host.name: found for host in hosts if (found := described.links(host))}
 
@@ -86,7 +86,7 @@ def _agentless(host: str) -> HostReport:
     return HostReport(host, State.SKIPPED, connection.AGENTLESS, 0.0, CheckResponse())
 
 
-def _requests(hosts: Sequence[Host], question: Question, bounds: Bounds) -> Mapping[Endpoint, bytes]:
+def requests_for(hosts: Sequence[Host], question: Question, bounds: Bounds) -> Mapping[Endpoint, bytes]:
     """Hosts of which the inventory asks nothing of their own share one serialized request."""
     # An agent that knows the host's own deadline answers within it, and says what it had no time for.
     plain = _request(question, bounds.for_one)

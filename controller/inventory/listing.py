@@ -63,7 +63,7 @@ def plain(value: object) -> object:
         return MASK
     if isinstance(value, Unsafe):
         return {"__ansible_unsafe": str(value)}
-    if isinstance(value, datetime.date):
+    if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, Mapping):
         return {_key(key): plain(item) for key, item in value.items()}

@@ -68,7 +68,11 @@ class Precedence:
 
     def of_group(self, name: str) -> tuple[Layer, ...]:
         """The layers of one group alone: what its sources say of it, and its files in group_vars."""
-        written = Layer(_level(name), self._groups[name].variables)
+        variables = dict(self._groups[name].variables)
+        if PRIORITY in variables and priority(variables) == 1:
+            # The usual one is as good as none.
+            del variables[PRIORITY]
+        written = Layer(_level(name), variables)
         return (written, *(layer for folder in self.folders for layer in folder.of_group(name)))
 
     def _merge(self, own: tuple[str, ...]) -> Above:

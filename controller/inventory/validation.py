@@ -43,7 +43,8 @@ def validate(inventory: Inventory, names: Iterable[str]) -> Validated:
     errors: dict[str, list[str]] = {}
     warnings: dict[str, list[str]] = {}
     hosts: list[Host] = []
-    for name in names:
+    asked = tuple(names)
+    for name in asked:
         try:
             hosts.append(inventory.host(name))
         except InventoryError as error:
@@ -57,7 +58,7 @@ def validate(inventory: Inventory, names: Iterable[str]) -> Validated:
         warnings[text] = twins
     for text in (*inventory.warnings, *_of_nobody(inventory)):
         warnings.setdefault(text, [])
-    return Validated(_problems(errors), _problems(warnings), len(hosts), len(inventory.groups) - 1)
+    return Validated(_problems(errors), _problems(warnings), len(asked), len(inventory.groups) - 1)
 
 
 def _problems(found: dict[str, list[str]]) -> tuple[Problem, ...]:

@@ -39,7 +39,7 @@ def matches(question: Question, term: str, *, is_exclusion: bool = False) -> lis
     if term.startswith(_SERVICE):
         return _with_service(question, term)
     of_run = _OF_RUN.fullmatch(term)
-    if of_run is not None:
+    if of_run is not None and of_run[1] in SELECTIONS and term not in inventory.groups:
         return _of_run(question, of_run[1], of_run[2])
     return _by_name(question, term, is_exclusion=is_exclusion)
 
@@ -56,8 +56,6 @@ def _with_service(question: Question, term: str) -> list[str]:
 
 
 def _of_run(question: Question, word: str, name: str) -> list[str]:
-    if word not in SELECTIONS:
-        raise question.wrong(f"{shown(word)} is no selection of a run's hosts", f"use {'@, '.join(SELECTIONS)}@")
     if question.means.runs is None:
         raise question.wrong("this command knows no earlier runs", "name hosts or groups")
     is_wanted = SELECTIONS[word]
@@ -147,6 +145,8 @@ def _mend(question: Question, term: str) -> str:
         return "there is no implicit localhost; leave -i out to look at this machine"
     if "," in question.pattern and ":" in term:
         return "where a ',' splits, a ':' does not: use one of them"
+    if _OF_RUN.fullmatch(term):
+        return f"hosts of an earlier run are {'@RUN, '.join(SELECTIONS)}@RUN"
     near = _close(term, dict.fromkeys([*question.inventory.groups, *question.inventory.hosts]))
     if near:
         return f"did you mean {near}?"

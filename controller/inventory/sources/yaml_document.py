@@ -32,6 +32,8 @@ _TAG = "tag:yaml.org,2002:"
 _AS_TEXT = frozenset({"!", _TAG + "str", _TAG + "merge", _TAG + "value"})
 _TYPED = frozenset(_TAG + kind for kind in ("null", "bool", "int", "float", "timestamp"))
 _SURROGATES = re.compile(r"(?i)(?<!\\)((?:\\\\)*)(\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})")
+# In JSON they stand within strings alone.
+_CONTROLS = re.compile(r"[\x7f-\x84\x86-\x9f\ufffe\uffff]")
 _RESOLVERS = Resolver.yaml_implicit_resolvers
 _CONSTRUCTOR = SafeConstructor()
 

@@ -150,7 +150,7 @@ def test_hosts_of_an_earlier_run_are_selected_by_how_they_ended(pattern: str, ho
     [
         ("unreachable@GONE", "run 'GONE' has no host that is unreachable"),
         ("bad@GONE", "run 'GONE' has 'web09' and 1 more, which this inventory has not"),
-        ("worse@GONE", "'worse' is no selection of a run's hosts; use bad@, notok@, ok@, unreachable@, notstarted@"),
+        ("worse@GONE", "'worse@GONE' matches nothing; hosts of an earlier run are bad@RUN, notok@RUN, ok@RUN, "),
     ],
 )
 def test_a_selection_of_a_run_that_drops_a_host_is_refused(pattern: str, said: str) -> None:

@@ -149,8 +149,8 @@ def script(program: str, seed: str = "0") -> str:
 
 def test_an_ini_source_is_read_without_importing_yaml() -> None:
     program = (
-        "import sys; from controller.inventory.loading import load; load(['inventory/production.ini']);"
-        "print('yaml' in sys.modules); load(['inventory/staging.yml']); print('yaml' in sys.modules)"
+        "import sys; from controller.inventory.loading import load; load(['inventory/production/hosts.ini']);"
+        "print('yaml' in sys.modules); load(['inventory/staging/hosts.yml']); print('yaml' in sys.modules)"
     )
     assert script(program).split() == ["False", "True"]
 
@@ -159,8 +159,8 @@ def test_an_ini_source_is_read_without_importing_yaml() -> None:
 def test_the_order_of_hosts_does_not_depend_on_the_hash_seed() -> None:
     program = (
         "from controller.inventory.loading import load;"
-        "i = load(['inventory/production.ini', 'inventory/staging.yml']);"
-        "print(list(i.hosts), list(i.groups), [h.groups for h in i.hosts.values()])"
+        "i = load(['inventory/production', 'inventory/staging']);"
+        "print(list(i.hosts), list(i.groups), [h.groups for h in i.resolved(i.hosts)])"
     )
     assert len({script(program, seed) for seed in ("1", "2", "3")}) == 1
 

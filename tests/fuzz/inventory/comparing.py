@@ -12,7 +12,7 @@ ABSENT = "(absent)"
 class Difference:
     """One thing that the two say differently.
 
-    `kind` tells differences of one cause from others: hosts, children, vars, hostvars, refused, broken, oracle, pattern.
+    `kind` is hosts, children, vars, hostvars, refused, broken, oracle or pattern.
     `name` is that of the deliberate difference it is, None for one that nothing explains.
     """
 

@@ -50,15 +50,17 @@ def _is_masked(difference: Difference) -> bool:
 
 def _masked(name: str, value: object) -> object:
     """What may be printed of a value: a mapping's own keys say what is secret in it."""
-    if isinstance(value, dict):
+    if isinstance(value, dict) and set(value) != {"__ansible_unsafe"}:
         return {key: _masked(key, inner) for key, inner in value.items()}
     if SECRET.search(name):
         return MASK
     return value
 
 
-def _is_unwrapped(difference: Difference) -> bool:
-    return _has_wrapper(difference.theirs) and exact(_unwrapped(difference.theirs)) == exact(difference.ours)
+def _is_marked_otherwise(difference: Difference) -> bool:
+    """The same texts, of which only one side says that they are no templates."""
+    both = (difference.theirs, difference.ours)
+    return any(map(_has_wrapper, both)) and exact(_unwrapped(both[0])) == exact(_unwrapped(both[1]))
 
 
 def _has_wrapper(value: object) -> bool:
@@ -77,20 +79,8 @@ def _is_dropped(difference: Difference) -> bool:
     return difference.kind == "vars" and difference.where[-1] in RESERVED and difference.ours == ABSENT
 
 
-def _is_complex_as_written(difference: Difference) -> bool:
-    theirs, mine = difference.theirs, difference.ours
-    if not isinstance(theirs, str) or not isinstance(mine, str) or not theirs.endswith(("j", "j)")):
-        return False
-    try:
-        return complex(theirs) == complex(mine.replace(" ", "")) and theirs != mine
-    except ValueError:
-        return False
-
-
 VALUES = (
     Value("secret masked", "S22, escape at every sink", _is_masked),
-    Value("unsafe unwrapped", "S22", _is_unwrapped),
-    Value("complex number as written", "S8", _is_complex_as_written),
     Value("reserved name dropped from a group", "S32", _is_dropped),
 )
 
@@ -159,24 +149,19 @@ REFUSALS = (
 )
 
 
-def value(difference: Difference, listing: model.Listing) -> str | None:
-    """The name of the deliberate difference that a difference between variables is; the listing is the oracle's."""
+TOML_CHILD = re.compile(r"group '[^']*', a child of '[^']*', is not declared; add a table")
+
+
+def value(difference: Difference, *, reads_toml: bool) -> str | None:
+    """The name of the deliberate difference that one between two listings is."""
+    if difference.kind == "refused" and reads_toml and TOML_CHILD.search(str(difference.ours)):
+        return "refused: undeclared child in TOML (0.2)"
     if difference.kind not in ("vars", "hostvars"):
         return None
-    found = next((each.name for each in VALUES if each.holds(difference)), None)
-    return SHARED_NAME if found is None and _is_of_shared_name(difference.where[0], listing) else found
-
-
-SHARED_NAME = "variables of a host with a group's name"
-
-
-def _is_of_shared_name(owner: str, listing: model.Listing) -> bool:
-    """Whether a host or group has one name with the other kind, or is in such a group (S25, 1.11).
-
-    Ansible sets such a host's variables on the group, from where all in it have them; ours are the host's alone.
-    """
-    both = model.hosts(listing) & model.groups(listing)
-    return owner in both or any(owner in model.members(listing, name) for name in both)
+    # Ansible takes TOML's texts for no templates, and then loses or finds that mark beside other sources.
+    if reads_toml and _is_marked_otherwise(difference):
+        return "mark of unsafe beside TOML"
+    return next((each.name for each in VALUES if each.holds(difference)), None)
 
 
 def refusals(asked: Asked) -> list[Refusal]:

@@ -69,8 +69,14 @@ def examine(draw: Draw, told: Told, place: Place, asked: Oracle) -> list[Differe
         for question, answer in zip(draw.questions, told.hosts, strict=True):
             mine = ours.hosts(sources, _placed(question, place.ours))
             found += _chosen(draw, question, told.listing.listing, answer, mine, place, asked)
-    known = told.listing.listing or {}
-    return [replace(each, name=each.name or deliberate.value(each, known)) for each in found]
+    return [
+        replace(
+            each,
+            name=each.name
+            or deliberate.value(each, reads_toml=any(file.path.endswith(".toml") for file in draw.files)),
+        )
+        for each in found
+    ]
 
 
 def _placed(question: Question, folder: Path) -> Question:
@@ -84,6 +90,9 @@ def _broken(draw: Draw, listing: ours.Answer) -> Difference:
 
 
 def _broken_questions(draw: Draw, sources: list[str], place: Place) -> Iterator[Difference]:
+    if str(draw.broken).startswith(("group_vars", "host_vars")):
+        # Neither of us reads variables to name hosts.
+        return
     for question in draw.questions:
         mine = ours.hosts(sources, _placed(question, place.ours))
         if not mine.is_refused:

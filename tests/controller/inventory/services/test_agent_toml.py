@@ -1,0 +1,70 @@
+"""The agent.toml of a host: accepted by the agent as it is, whatever the inventory holds."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent import config, registry
+from controller.inventory.graph import Host
+from controller.inventory.loading import load
+from controller.inventory.origins import InventoryError, Origin
+from controller.inventory.services.agent_toml import render
+from controller.inventory.variables import Variable
+from tests.controller.inventory.layout import write
+
+VARIABLES = """
+fleetmedic_services: [shop, carts]
+fleetmedic_shop_http: http://127.0.0.1:8000/ready?a="b"
+fleetmedic_shop_page: http://127.0.0.1:8080/
+fleetmedic_shop_dependency: [mail.example.net:25, https://pay.example.net/]
+fleetmedic_shop_tls: shop.example.net:443
+fleetmedic_shop_dns: db.example.net
+fleetmedic_shop_containers: shop-app
+fleetmedic_shop_postgres: /run/postgresql
+fleetmedic_shop_postgres_user: fleetmedic
+fleetmedic_carts_redis: 127.0.0.1:6380
+fleetmedic_carts_redis_tls: true
+fleetmedic_limits: {PG-IDLE-TXN: {warn_seconds: 30}}
+"""
+
+
+@pytest.mark.covers("exp:services")
+def test_the_agent_takes_it_and_looks_at_what_the_inventory_says(tmp_path: Path) -> None:
+    host = load([str(write(tmp_path, {"hosts": "db01\n", "host_vars/db01.yml": VARIABLES}) / "hosts")]).host("db01")
+    file = tmp_path / "agent.toml"
+    file.write_text(render(host))
+    made = config.load(file, registry.load(), {})
+    assert made.name == "db01"
+    assert [(item.service, item.value) for item in made.http] == [("shop", 'http://127.0.0.1:8000/ready?a="b"')]
+    assert [item.value for item in made.pages] == ["http://127.0.0.1:8080/"]
+    assert len(made.dependencies) == 2
+    assert [item.service for item in made.tls_endpoints] == ["shop"]
+    assert [item.value for item in made.dns] == ["db.example.net"]
+    assert made.docker_expected == ("shop-app",)
+    assert (made.postgres[0].socket, made.postgres[0].user) == ("/run/postgresql", "fleetmedic")
+    assert (made.redis[0].port, made.redis[0].tls) == (6380, True)
+    assert made.probe_allow == ()
+
+
+@pytest.mark.covers("exp:services")
+@settings(database=None, max_examples=300)
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_no_value_breaks_out_of_its_place(path: str, name: str) -> None:
+    """Give texts at the places that take the most."""
+    values: dict[str, object] = {
+        "fleetmedic_services": ["shop"],
+        "fleetmedic_shop_http": f"http://127.0.0.1/{path}",
+        "fleetmedic_shop_postgres": f"/{name}",
+    }
+    host = Host("db01", {key: Variable(value, Origin("hosts", 1)) for key, value in values.items()}, ())
+    try:
+        text = render(host)
+    except InventoryError:
+        return
+    read = tomllib.loads(text)
+    assert read.keys() == {"name", "tls", "postgres", "http"}
+    assert read["http"] == [{"service": "shop", "url": f"http://127.0.0.1/{path}"}]
+    assert read["postgres"] == [{"service": "shop", "socket": f"/{name}"}]
