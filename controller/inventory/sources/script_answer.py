@@ -58,8 +58,9 @@ class _Reader:
         return self._mapping(meta["hostvars"], "_meta.hostvars") if "hostvars" in meta else None
 
     def variables(self, host: str, content: object) -> None:
+        origin = Origin(f"{self._origin.file}: {host}", 0)
         for name, value in self._mapping(content, f"the variables of host {shown(host)}").items():
-            self._draft.host_variable(host, name, plain(value, self._origin), self._origin)
+            self._draft.host_variable(host, name, plain(value, origin), origin)
 
     def _parts(self, name: str, body: object) -> Mapping[str, object]:
         """A group's hosts, vars and children; a list alone is its hosts, and variables alone are a host's own."""

@@ -131,7 +131,9 @@ def _chosen(
         met = [reason.name for reason in reasons if mine.is_refused and reason.message.search(mine.message)]
         yield Difference("pattern", where, theirs.hosts, mine.message or mine.hosts, met[0] if met else None)
     elif mine.hosts != theirs.hosts:
-        is_order = _is_undefined(question, place, asked, draw, theirs) and _may_be_ours(about, mine.hosts)
+        is_order = _may_be_ours(about, mine.hosts) and (
+            model.has_open_order(listing) or _is_undefined(question, place, asked, draw, theirs)
+        )
         yield Difference("pattern", where, theirs.hosts, mine.hosts, "order of descendants" if is_order else None)
 
 

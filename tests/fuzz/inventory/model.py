@@ -71,3 +71,13 @@ def _count(listing: Listing, expression: str) -> int:
     if not chosen or any(char in expression for char in ".?*["):
         count += sum(1 for name in hosts(listing) if matches(name))
     return count
+
+
+def has_open_order(listing: Listing) -> bool:
+    """Whether two groups or more are grandchildren of `all`: a set in Ansible, in an order of its own (S24)."""
+    children = {child for name in _children(listing, "all") for child in _children(listing, name)}
+    return len(children) > 1
+
+
+def _children(listing: Listing, name: str) -> list[str]:
+    return list(listing.get(name, {}).get("children", ()))
