@@ -21,12 +21,14 @@ SECONDS = 120.0
 _STRICT = {
     "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
     "ANSIBLE_INVENTORY_UNPARSED_FAILED": "1",
-    "ANSIBLE_DUPLICATE_YAML_DICT_KEY": "error",
+    "ANSIBLE_DUPLICATE_YAML_DICT_KEY": "warn",
     "ANSIBLE_LOCALHOST_WARNING": "0",
     "ANSIBLE_INVENTORY_UNPARSED_WARNING": "1",
     "ANSIBLE_NOCOLOR": "1",
 }
 _LEFT_OUT = re.compile(r"\[WARNING\]:\s*(?:skipping|unable to parse|failed to parse)[^\n]*", re.IGNORECASE)
+_WARNING = re.compile(r"\[WARNING\]:\s*([^\n]+)")
+_MOST_WARNINGS = 20
 _ERROR = re.compile(r"(?:\[ERROR\]|ERROR!)[: ]*([^\n]*)")
 
 
@@ -42,11 +44,17 @@ def load(sources: Sequence[str], environment: Mapping[str, str]) -> Inventory:
     if program is None:
         raise InventoryError(f"{PROGRAM} is not on the PATH, and --inventory-backend ansible needs it; install Ansible")
     draft = Draft()
-    script_answer.take(_listed(program, sources, environment), PROGRAM, draft, lambda _: {})
+    answer, warnings = _listed(program, sources, environment)
+    script_answer.take(answer, PROGRAM, draft, lambda _: {})
+    for warning in warnings:
+        draft.names.warn(warning, f"{PROGRAM}: {warning}")
     return draft.finish(sources)
 
 
-def _listed(program: str, sources: Sequence[str], environment: Mapping[str, str]) -> Mapping[str, object]:
+def _listed(
+    program: str, sources: Sequence[str], environment: Mapping[str, str]
+) -> tuple[Mapping[str, object], list[str]]:
+    """Its answer, and what it warns of: keys that stand twice, among others."""
     named = [word for source in sources for word in ("-i", source)]
     try:
         done = subprocess.run(
@@ -73,4 +81,4 @@ def _listed(program: str, sources: Sequence[str], environment: Mapping[str, str]
         answer = None
     if not isinstance(answer, dict):
         raise InventoryError(f"{PROGRAM} printed no JSON object; run it by hand to see why")
-    return answer
+    return answer, _WARNING.findall(said)[:_MOST_WARNINGS]

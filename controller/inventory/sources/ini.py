@@ -44,7 +44,7 @@ class _Reader:
             if section is not None:
                 self._section(section[1], section[2], origin)
                 return
-            if _BROKEN_SECTION.fullmatch(line):
+            if line[-1] == "]" or _BROKEN_SECTION.fullmatch(line):
                 raise InventoryError.at(
                     origin,
                     f"{shown(line)} is not a section",

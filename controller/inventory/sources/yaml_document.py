@@ -223,10 +223,9 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _joined(text: str) -> str:
-    """The text with JSON's halves of characters (backslash u d83d, then its second half) as the characters they are."""
-    return (
-        _SURROGATES.sub(lambda found: found[1] + json.loads(f'"{found[2]}"'), text) if "\\ud" in text.lower() else text
-    )
+    """The text without what JSON may hold and YAML may not: escaped halves of characters, and control characters."""
+    text = _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _SURROGATES.sub(lambda found: found[1] + json.loads(f'"{found[2]}"'), text)
 
 
 def _unsafe(value: object) -> object:

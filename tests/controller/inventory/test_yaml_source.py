@@ -161,3 +161,22 @@ def test_any_text_is_an_inventory_or_one_clear_line(text: str) -> None:
     message = outcome(text)
     assert message.isprintable()
     assert not message or message.startswith("hosts.yml:")
+
+
+@pytest.mark.covers("inv:S17")
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('"\\ud83d\\ude00"', "\U0001f600"),
+        ('"\\\\ud83d"', "\\ud83d"),
+        ('"a\x7fb"', "a\x7fb"),
+        ("1e3", 1000.0),
+        ("1E+21", 1e21),
+        ('"1e3"', "1e3"),
+        ("[true, null]", [True, None]),
+    ],
+)
+def test_what_is_json_has_jsons_values(text: str, value: object) -> None:
+    made = parsed('{"all": {"hosts": {"w1": {"x": ' + text + "}}}}").host("w1").variables["x"]
+    assert made.value == value
+    assert made.origin.line == 1
