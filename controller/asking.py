@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from controller import compare, fleet
 from controller.calling import MARGIN, Bounds
+from controller.endings import State
 from controller.fan_out import Interrupted
-from controller.host_report import HostReport, State, judged
+from controller.host_report import HostReport, judged
 from controller.inventory import connection, requests
 from controller.inventory.connection import Endpoint
 from controller.inventory.graph import Host

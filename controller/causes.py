@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import grpc
 import grpc.aio
 
-from controller.host_report import State
+from controller.endings import State
 from controller.inventory.connection import Endpoint
 
 NO_ANSWER = "sent what is no answer: another program, or an agent of another version, listens there"

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from controller import compare as compare_hosts
+from controller.endings import ACHIEVED, NOT_HEARD, SILENT, State
 from controller.exit_codes import FAILED, UNREACHABLE, WARNED
-from controller.host_report import ACHIEVED, HARMLESS, NOT_HEARD, SILENT, HostReport, State
+from controller.host_report import HARMLESS, HostReport
 from controller.store.runs import Run
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_OK, STATUS_SKIPPED, STATUS_WARN, Finding, Status
 

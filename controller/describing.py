@@ -8,8 +8,8 @@ import grpc
 import grpc.aio
 
 from controller.calling import Bounds, Calls, Line, raise_descriptor_limit
+from controller.endings import State
 from controller.fan_out import Ending, Interrupted, fan_out
-from controller.host_report import State
 from controller.inventory.connection import AGENTLESS, Endpoint
 from controller.transport import mtls
 from controller.transport.answers import Intake

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from controller.host_report import BROKEN, SILENT, HostReport, State
+from controller.endings import BROKEN, SILENT, State
+from controller.host_report import HostReport
 
 OWN_ERROR = 1
 FAILED = 2

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from controller.calling import Calls, Line, LocalTrouble, Unreachable
 from controller.causes import NO_ANSWER, rpc_cause
-from controller.host_report import State
+from controller.endings import State
 from controller.inventory.connection import Endpoint
 from controller.transport.answers import TooMuch
 

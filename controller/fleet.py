@@ -7,8 +7,9 @@ import grpc
 import grpc.aio
 
 from controller.calling import Bounds, Calls, Line, raise_descriptor_limit
+from controller.endings import State
 from controller.fan_out import Ending, Interrupted, fan_out
-from controller.host_report import HostReport, State, judged
+from controller.host_report import HostReport, judged
 from controller.inventory.connection import Endpoint
 from controller.transport import mtls
 from controller.transport.answers import Intake

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from controller.host_report import HostReport, State, judged
+from controller.endings import State
+from controller.host_report import HostReport, judged
 from controller.store.runs import Run
 from controller.store.snoozes import About, Snooze
 from fleetmedic.v1.agent_pb2 import CheckResponse

@@ -13,7 +13,7 @@ from controller.cli.looking import Asked
 from controller.cli.options import Desk
 from controller.cli.targeting import Target
 from controller.describing import Described
-from controller.host_report import State
+from controller.endings import State
 from controller.inventory import connection
 from controller.render.escape import line
 from controller.trust import files

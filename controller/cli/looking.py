@@ -13,8 +13,9 @@ from controller.calling import Bounds
 from controller.cli import targeting
 from controller.cli.options import Desk
 from controller.cli.targeting import Target
+from controller.endings import State
 from controller.fan_out import Interrupted
-from controller.host_report import HostReport, State
+from controller.host_report import HostReport
 from controller.inventory.connection import AGENTLESS
 from controller.inventory.graph import Host
 from controller.inventory.origins import InventoryError

@@ -12,7 +12,8 @@ from controller.asking import Answers, Question
 from controller.cli import kept, looking, options, targeting
 from controller.cli.options import Desk
 from controller.cli.targeting import Target
-from controller.host_report import SILENT, HostReport
+from controller.endings import SILENT
+from controller.host_report import HostReport
 from controller.inventory.origins import InventoryError
 from controller.render import show_text
 from controller.store import database

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import click
 
-from controller.cli import kept
 from controller.cli.options import Desk
-from controller.host_report import State
+from controller.endings import State
 from controller.inventory.graph import Host, Inventory
 from controller.inventory.origins import InventoryError
 from controller.inventory.patterns.question import Means
 from controller.inventory.patterns.selecting import select
-from controller.store import database
 
 LIMIT = click.option(
     "-l",
@@ -81,5 +79,8 @@ def hosts(desk: Desk, target: Target) -> tuple[Host, ...]:
 
 def _states(desk: Desk, name: str) -> Mapping[str, State]:
     """Each host of a kept run and how it ended."""
+    from controller.cli import kept  # noqa: PLC0415 - few ask for it
+    from controller.store import database  # noqa: PLC0415
+
     with contextlib.closing(database.connect(Path(desk.text("store")))) as base:
         return {report.host: report.state for report in kept.run(base, name).reports}

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from controller.host_report import HostReport, State
+from controller.endings import State
+from controller.host_report import HostReport
 from controller.render.check_text import LONGEST, WORDS, until
 from controller.render.escape import block, line
 from controller.snoozing import Rest, Resting

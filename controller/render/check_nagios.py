@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
+from controller.endings import ACHIEVED, SILENT, State
 from controller.exit_codes import INTERRUPTED
-from controller.host_report import ACHIEVED, HARMLESS, SILENT, HostReport, State
+from controller.host_report import HARMLESS, HostReport
 from controller.render.check_text import ORDER, WORDS, counted, tally, until
 from controller.render.escape import line
 from controller.snoozing import Rest

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from controller import services
-from controller.host_report import ACHIEVED, BAD, BROKEN, HARMLESS, NOT_HEARD, SILENT, HostReport, State
+from controller.endings import ACHIEVED, BAD, BROKEN, NOT_HEARD, SILENT, State
+from controller.host_report import HARMLESS, HostReport
 from controller.render.escape import line
 from controller.render.host_ranges import fold
 from controller.render.paper import Paper

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from controller.describing import Described
-from controller.host_report import State
+from controller.endings import State
 from controller.render.check_text import counted, lines, silent_line
 from controller.render.escape import line
 from controller.render.host_ranges import fold

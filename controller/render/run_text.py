@@ -4,7 +4,8 @@ import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from controller.host_report import HostReport, State
+from controller.endings import State
+from controller.host_report import HostReport
 from controller.render.check_text import LONGEST, ORDER, WORDS
 from controller.render.escape import block, line
 from controller.render.paper import Paper

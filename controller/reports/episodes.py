@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from controller import compare
-from controller.host_report import BROKEN, SILENT
+from controller.endings import BROKEN, SILENT
 from controller.store.history import Bad, Glance, Look, Subject
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_WARN
 

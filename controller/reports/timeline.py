@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from controller.host_report import ACHIEVED, BROKEN, SILENT, State
+from controller.endings import ACHIEVED, BROKEN, SILENT, State
 from controller.reports.episodes import NO_ANSWER, Moment
 from controller.reports.found import Found
 from controller.store.deployments import Deployment

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from controller.host_report import BROKEN, SILENT, State
+from controller.endings import BROKEN, SILENT, State
 from controller.store import looked
 from controller.store.looked import Pairs
 from fleetmedic.v1.agent_pb2 import CheckResponse

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from controller.endings import State
 from controller.exit_codes import INTERRUPTED
-from controller.host_report import HARMLESS, HostReport, State
+from controller.host_report import HARMLESS, HostReport
 from controller.store import deployments, events, ids, looked
 from fleetmedic.v1.agent_pb2 import CheckResponse
 from fleetmedic.v1.finding_pb2 import STATUS_SKIPPED, STATUS_WARN

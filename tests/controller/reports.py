@@ -5,7 +5,8 @@ from typing import cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from controller.host_report import HostReport, State, judged
+from controller.endings import State
+from controller.host_report import HostReport, judged
 from controller.store.runs import Run
 from fleetmedic.v1.agent_pb2 import CheckResponse, Identity
 from fleetmedic.v1.finding_pb2 import (

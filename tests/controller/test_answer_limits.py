@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from controller import describing, fleet
 from controller.calling import Bounds
-from controller.host_report import HostReport, State
+from controller.endings import State
+from controller.host_report import HostReport
 from controller.transport import answers
 from controller.transport.answers import Intake, TooMuch
 from fleetmedic.v1.agent_pb2 import CheckRequest, CheckResponse, DescribeResponse

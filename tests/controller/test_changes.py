@@ -6,7 +6,8 @@ import pytest
 
 from controller import changes, compare
 from controller.changes import Change, Changes
-from controller.host_report import HostReport, State
+from controller.endings import State
+from controller.host_report import HostReport
 from controller.store.runs import Run
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_ERROR, STATUS_INFO, STATUS_OK, STATUS_WARN, Finding, Status
 from tests.controller import reports

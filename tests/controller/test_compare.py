@@ -1,7 +1,8 @@
 """Naming the hosts that differ from the others of their service."""
 
 from controller import compare
-from controller.host_report import HostReport, State
+from controller.endings import State
+from controller.host_report import HostReport
 from fleetmedic.v1.agent_pb2 import CheckResponse
 from fleetmedic.v1.finding_pb2 import STATUS_OK, STATUS_WARN, Fact, Finding, Subject
 

@@ -18,7 +18,8 @@ from benchmarks import credentials, farm
 from benchmarks.dead_hosts import DeadHost, dead_hosts
 from controller import calling, describing, fleet
 from controller.calling import Bounds
-from controller.host_report import HostReport, State
+from controller.endings import State
+from controller.host_report import HostReport
 from controller.inventory.connection import Endpoint
 from controller.transport.mtls import Identity
 from fleetmedic.v1.agent_pb2 import CheckRequest, CheckResponse

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from controller import causes, describing, fleet
 from controller.calling import Bounds
-from controller.host_report import HostReport, State, judged
+from controller.endings import State
+from controller.host_report import HostReport, judged
 from controller.inventory.connection import Endpoint
 from controller.render import check_json, check_text, run_text
 from controller.render.check_text import Again, View

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from controller import snoozing
-from controller.host_report import HostReport, State
+from controller.endings import State
+from controller.host_report import HostReport
 from controller.snoozing import Rest
 from controller.store import events, runs, snoozes
 from controller.store.database import connect

@@ -7,7 +7,8 @@ from io import StringIO
 import pytest
 
 from controller import tables
-from controller.host_report import HostReport, State
+from controller.endings import State
+from controller.host_report import HostReport
 from controller.render import show_text
 from controller.render.paper import Paper
 from controller.tables import KINDS, Table

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from controller import exit_codes
 from controller.cli import options, targeting
 from controller.cli.targeting import Target
-from controller.inventory.validation import Problem, Validated, validate
 from controller.render.escape import line
 from controller.render.host_ranges import fold
+
+if TYPE_CHECKING:
+    from controller.inventory.validation import Problem, Validated
 
 
 @click.command("validate", short_help="Everything that is wrong in it, at once.")
@@ -27,6 +29,9 @@ def command(pattern: str, form: str, strict: bool, **flags: tuple[str, ...] | st
 
     Exit codes: 0 nothing is wrong, 16 warnings with --strict, 65 something is wrong.
     """
+    from controller import exit_codes  # noqa: PLC0415
+    from controller.inventory.validation import validate  # noqa: PLC0415 - it knows all that agents are told
+
     desk = options.desk(**flags)
     inventory = desk.inventory()
     found = validate(inventory, targeting.names(desk, inventory, Target(pattern)))
@@ -45,17 +50,17 @@ def command(pattern: str, form: str, strict: bool, **flags: tuple[str, ...] | st
     return exit_codes.WARNED if strict and found.warnings else 0
 
 
-def _tell(word: str, problems: Sequence[Problem]) -> None:
+def _tell(word: str, problems: "Sequence[Problem]") -> None:
     for problem in problems:
         where = f"   ({line(fold(problem.hosts))})" if problem.hosts else ""
         click.echo(f"{word:<6}{line(problem.text)}{where}")
 
 
-def _counted(problems: Sequence[Problem], word: str) -> str:
+def _counted(problems: "Sequence[Problem]", word: str) -> str:
     return f"{len(problems) or 'no'} {word}{'s' * (len(problems) != 1)}"
 
 
-def _record(found: Validated) -> dict[str, object]:
+def _record(found: "Validated") -> dict[str, object]:
     return {
         "hosts": found.hosts,
         "groups": found.groups,

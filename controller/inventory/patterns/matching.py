@@ -4,10 +4,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import translate
 
-from controller.host_report import ACHIEVED, BAD, SILENT, State
+from controller.endings import ACHIEVED, BAD, SILENT, State
 from controller.inventory.names import shown
 from controller.inventory.patterns.question import Question
-from controller.inventory.requests import services
 
 _SUBSCRIPT = re.compile(r"(.+)\[(?:(-?[0-9]+)|([0-9]+):([0-9]*))\]", re.DOTALL)
 _NEARLY_SUBSCRIPT = re.compile(r"(.+)\[([0-9:-]*)\]", re.DOTALL)
@@ -45,6 +44,8 @@ def matches(question: Question, term: str, *, is_exclusion: bool = False) -> lis
 
 
 def _with_service(question: Question, term: str) -> list[str]:
+    from controller.inventory.requests import services  # few ask for it, and it brings the messages to agents
+
     inventory, wanted = question.inventory, term.removeprefix(_SERVICE)
     known = {name: services(inventory.host(name)) for name in inventory.hosts}
     found = [name for name, of_host in known.items() if wanted in of_host]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from controller.host_report import State
+from controller.endings import State
 from controller.inventory.graph import Inventory
 from controller.inventory.names import shown
 from controller.inventory.origins import InventoryError

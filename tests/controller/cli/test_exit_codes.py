@@ -12,7 +12,8 @@ import pytest
 
 from benchmarks.dead_hosts import DeadHost, dead_hosts
 from controller import exit_codes
-from controller.host_report import HostReport, State
+from controller.endings import State
+from controller.host_report import HostReport
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_WARN
 from tests.controller import reports
 from tests.lab import authority as certificates

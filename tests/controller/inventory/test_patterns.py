@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.host_report import State
+from controller.endings import State
 from controller.inventory.draft import Draft
 from controller.inventory.graph import Inventory
 from controller.inventory.origins import InventoryError

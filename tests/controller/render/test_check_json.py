@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from controller.host_report import State
+from controller.endings import State
 from controller.render import check_json
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_UNSPECIFIED, STATUS_WARN, Metric, Row, Status, Table
 from tests.controller import reports

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.host_report import State
+from controller.endings import State
 from controller.render import check_text, escape
 from controller.render.check_text import Again, View
 from controller.render.paper import paper

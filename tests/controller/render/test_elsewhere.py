@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller import snoozing
-from controller.host_report import HostReport, State
+from controller.endings import State
+from controller.host_report import HostReport
 from controller.render import check_junit, check_nagios, check_paste, escape
 from controller.snoozing import NONE, Rest
 from controller.store.runs import Run

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.host_report import State
+from controller.endings import State
 from controller.store import events, runs
 from controller.store.database import StoreError, connect, telling
 from controller.store.ids import ALPHABET
