@@ -10,6 +10,10 @@ from controller.inventory.variables import Variable, VariableNames
 from controller.inventory.vars_files import VarsFolder
 
 
+MOST_NAMED = 500_000
+"""Times that hosts may be named, all together: a few lines of ranges would else be more than any memory."""
+
+
 class GroupDraft:
     """One group so far; hosts and children in declared order, each child with the place that made it one."""
 
@@ -28,6 +32,7 @@ class Draft:
         self.groups: dict[str, GroupDraft] = {"all": GroupDraft(), "ungrouped": GroupDraft()}
         self.hosts: dict[str, Declared] = {}
         self.names = VariableNames()
+        self._named = 0
 
     def group(self, name: str, origin: Origin) -> GroupDraft:
         """The group of that name, made where it is new."""
@@ -41,6 +46,9 @@ class Draft:
 
     def host(self, name: str, group: str, port: int | None, origin: Origin) -> None:
         """Put the host of that name, made where it is new, into the group. A port counts only where it is new."""
+        self._named += 1
+        if self._named > MOST_NAMED:
+            raise InventoryError.at(origin, f"hosts are named more than {MOST_NAMED:,} times", "shorten the ranges")
         host = self.hosts.get(name)
         if host is None:
             host = self.hosts[name] = Declared()

@@ -196,3 +196,13 @@ def test_a_thousand_yaml_hosts_load_in_less_than_a_tenth_of_a_second(tmp_path: P
     hosts = (f"    h{i:04}: {{ansible_host: 127.0.{i // 250}.{i % 250}, fleetmedic_port: 7443}}\n" for i in range(1000))
     source.write_text("all:\n  hosts:\n" + "".join(hosts))
     assert seconds_to_load(source) < 0.1
+
+
+@pytest.mark.covers("sec:B3")
+@pytest.mark.parametrize("line", ["h[0:99999]", "h{n}-[0:99999]"])
+def test_a_few_lines_that_stand_for_more_hosts_than_any_fleet_has_are_refused_soon(tmp_path: Path, line: str) -> None:
+    source = tmp_path / "many.ini"
+    source.write_text("".join(line.replace("{n}", str(n)) + "\n" for n in range(1000)))
+    began = time.process_time()
+    assert "hosts are named more than 500,000 times; shorten the ranges" in refusal(source)
+    assert time.process_time() - began < 4
