@@ -9,8 +9,7 @@ from controller.inventory.precedence import NOT_WRITTEN, Precedence, depths
 from controller.inventory.variables import Variable, VariableNames
 from controller.inventory.vars_files import VarsFolder
 
-
-MOST_NAMED = 500_000
+MOST_NAMED = 300_000
 """Times that hosts may be named, all together: a few lines of ranges would else be more than any memory."""
 
 
