@@ -156,6 +156,9 @@ def value(difference: Difference, *, reads_toml: bool) -> str | None:
     """The name of the deliberate difference that one between two listings is."""
     if difference.kind == "refused" and reads_toml and TOML_CHILD.search(str(difference.ours)):
         return "refused: undeclared child in TOML (0.2)"
+    if difference.kind == "refused" and "Invalid section entry" in str(difference.theirs):
+        # It leaves the file out, as it does with all it can't read; nothing of it is ours to answer.
+        return "refused by both: a line in brackets" if "is not a section" in str(difference.ours) else None
     if difference.kind not in ("vars", "hostvars"):
         return None
     # Ansible takes TOML's texts for no templates, and then loses or finds that mark beside other sources.
