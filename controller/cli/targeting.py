@@ -36,12 +36,16 @@ OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Which hosts, as it was typed; without a pattern, the command's own default."""
+    """Which hosts, as it was typed; without a pattern, all."""
 
     pattern: str | None = None
     limit: str | None = None
     expect: int | None = None
     allow_unmatched: bool = False
+
+    @property
+    def asked(self) -> str:
+        return "all" if self.pattern is None else self.pattern
 
     def expected(self, count: int) -> None:
         """InventoryError where the hosts are not as many as was said."""
@@ -49,11 +53,10 @@ class Target:
             raise InventoryError(f"--expect {self.expect}: {count} selected; nobody was asked, see --list-hosts")
 
 
-def names(desk: Desk, inventory: Inventory, target: Target, *, pattern: str = "all") -> tuple[str, ...]:
+def names(desk: Desk, inventory: Inventory, target: Target) -> tuple[str, ...]:
     """The hosts in target order. InventoryError where the pattern is wrong or fits nobody, or others are expected."""
     means = Means(lambda run: _states(desk, run), desk.warn if target.allow_unmatched else None)
-    asked = pattern if target.pattern is None else target.pattern
-    chosen = select(inventory, asked, target.limit, means)
+    chosen = select(inventory, target.asked, target.limit, means)
     target.expected(len(chosen))
     return chosen
 
@@ -69,8 +72,7 @@ def hosts(desk: Desk, target: Target) -> tuple[Host, ...]:
     inventory = desk.inventory()
     chosen = names(desk, inventory, target)
     if not chosen:
-        asked = "all" if target.pattern is None else target.pattern
-        raise InventoryError(f"{asked}: no host; the inventory {' '.join(inventory.sources)} is empty")
+        raise InventoryError(f"{target.asked}: no host; the inventory {' '.join(inventory.sources)} is empty")
     made = inventory.resolved(chosen)
     for warning in inventory.warnings:
         desk.warn(warning)

@@ -6,7 +6,7 @@ from controller.cli import options, targeting
 from controller.cli.targeting import Target
 
 
-@click.command("hosts")
+@click.command("hosts", short_help="The hosts a pattern selects.")
 @click.argument("pattern", default="all")
 @options.several(options.INVENTORY)
 @options.several((targeting.LIMIT, targeting.EXPECT, targeting.ALLOW_UNMATCHED))

@@ -10,7 +10,7 @@ from controller.cli.targeting import Target
 from controller.inventory.listing import listing
 
 
-@click.command("list")
+@click.command("list", short_help="Everything, as ansible-inventory --list has it.")
 @options.several(options.INVENTORY)
 @click.option("--export", is_flag=True, help="Groups with their own variables, and hosts with theirs alone.")
 @click.option("--format", "form", type=click.Choice(["json"]), default="json", help="JSON is all there is.")

@@ -158,4 +158,6 @@ def _mend(question: Question, term: str) -> str:
 def _close(term: str, names: Iterable[str]) -> str:
     import difflib  # only where a name is wrong
 
-    return " or ".join(difflib.get_close_matches(term, list(names), n=2))
+    known = list(names)
+    longer = [name for name in known if name.startswith(f"{term}.")]
+    return " or ".join(longer[:2] or difflib.get_close_matches(term, known, n=2))

@@ -46,6 +46,12 @@ def test_a_term_that_matches_nothing_gets_the_nearest_names(pattern: str, near: 
 
 
 @pytest.mark.covers("inv:P204")
+def test_a_name_without_its_domain_gets_the_whole_name() -> None:
+    fleet = inventory("[web]\nweb01.example.net\nweb02.example.net\n")
+    assert refusal("web01", fleet=fleet).endswith("did you mean web01.example.net?")
+
+
+@pytest.mark.covers("inv:P204")
 def test_a_mistyped_exclusion_says_what_it_would_do() -> None:
     assert "exclusion 'mant' matches nothing (a typo here would widen the target)" in refusal("web:!mant")
 
