@@ -32,8 +32,8 @@ _TAG = "tag:yaml.org,2002:"
 _AS_TEXT = frozenset({"!", _TAG + "str", _TAG + "merge", _TAG + "value"})
 _TYPED = frozenset(_TAG + kind for kind in ("null", "bool", "int", "float", "timestamp"))
 _SURROGATES = re.compile(r"(?i)(?<!\\)((?:\\\\)*)(\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})")
-# In JSON they stand within strings alone.
-_CONTROLS = re.compile(r"[\x7f-\x84\x86-\x9f\ufffe\uffff]")
+# In JSON they stand within strings alone; YAML refuses them, or takes them for the end of a line.
+_CONTROLS = re.compile(r"[\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 _RESOLVERS = Resolver.yaml_implicit_resolvers
 _CONSTRUCTOR = SafeConstructor()
 
@@ -188,6 +188,8 @@ class _Composer:
     def _json_value(self, text: str, event: ScalarEvent) -> object:
         if len(text) > MAX_NUMBER:
             raise self._error(event, f"a number of more than {MAX_NUMBER} characters", "put it in quotes")
+        if not text:
+            raise self._error(event, "a key of more than 1,024 characters", "shorten it")
         return json.loads(text)
 
     def _typed(self, tag: str, text: str, event: ScalarEvent) -> object:

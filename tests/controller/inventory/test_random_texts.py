@@ -90,9 +90,10 @@ def read(name: str, content: bytes) -> Inventory:
         return load([str(source)])
 
 
-def is_one_line(error: InventoryError) -> bool:
-    """Whether a refusal is one printable line that ends with a mend."""
-    return str(error).isprintable() and "; " in str(error)
+def refuses_in_one_line(refusal: InventoryError) -> None:
+    """A refusal is one printable line that ends with a mend."""
+    assert str(refusal).isprintable()
+    assert "; " in str(refusal)
 
 
 def holds_for(name: str, content: bytes) -> None:
@@ -102,7 +103,7 @@ def holds_for(name: str, content: bytes) -> None:
         inventory = read(name, content)
         written(inventory)
     except InventoryError as error:
-        assert is_one_line(error)
+        refuses_in_one_line(error)
     assert time.process_time() - start < SECONDS
 
 
@@ -127,6 +128,22 @@ def test_nearly_an_inventory_is_one_or_one_line(name: str, seed: int, edits: lis
         at = int(place * len(text))
         text = text[:at] + piece + text[at + cut :]
     holds_for(name, text.encode())
+
+
+@pytest.mark.covers("inv:S17", "inv:PROPERTIES")
+@pytest.mark.parametrize("ensure_ascii", [True, False])
+@pytest.mark.parametrize(
+    "text", ["a\x85b", "a \u2028 b", " \u2029 ", "\x7f\x80", "\U0001f600", "\ue000", "/", "\\ud83d"]
+)
+def test_a_json_source_holds_whatever_json_may(text: str, ensure_ascii: bool) -> None:
+    source = json.dumps({"g": {"hosts": {"h": {f"v{text}": text}}}}, ensure_ascii=ensure_ascii)
+    assert read("hosts.json", source.encode()).host("h").variables[f"v{text}"].value == text
+
+
+@pytest.mark.covers("inv:PROPERTIES")
+def test_a_json_key_that_yaml_has_no_room_for_is_refused_by_name() -> None:
+    with pytest.raises(InventoryError, match="hosts.json:1: a key of more than 1,024 characters; shorten it"):
+        read("hosts.json", json.dumps({"g": {"hosts": {"h": {"x" * 2000: 1}}}}).encode())
 
 
 FLEET = read(
@@ -205,7 +222,7 @@ def test_any_pattern_gives_hosts_once_or_one_line_and_everybody_only_where_it_sa
     try:
         chosen = select(FLEET, pattern)
     except InventoryError as error:
-        assert is_one_line(error)
+        refuses_in_one_line(error)
         return
     assert set(chosen) <= set(FLEET.hosts)
     assert len(set(chosen)) == len(chosen) > 0
@@ -223,7 +240,7 @@ def test_a_pattern_of_the_grammar_over_its_inventory_keeps_to_the_hosts_it_has(s
     try:
         chosen = select(inventory, patterns.pattern(rng, common), limit)
     except InventoryError as error:
-        assert is_one_line(error)
+        refuses_in_one_line(error)
         return
     assert set(chosen) <= set(inventory.hosts)
     assert len(set(chosen)) == len(chosen)
@@ -263,12 +280,14 @@ class Fleet:
         }
 
 
-VALUES = st.recursive(
+VALUES: st.SearchStrategy[object] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
-VARIABLES = st.dictionaries(st.sampled_from(("a", "b_1", "ansible_host", "http-port")), VALUES, max_size=3)
+VARIABLES: st.SearchStrategy[dict[str, object]] = st.dictionaries(
+    st.sampled_from(("a", "b_1", "ansible_host", "http-port")), VALUES, max_size=3
+)
 
 
 @st.composite
