@@ -7,12 +7,8 @@ quiet cores; the ratios to raw-h2 hold elsewhere too, because both share the mac
 """
 
 import argparse
-import compileall
 import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -25,12 +21,10 @@ from benchmarks.dead_hosts import KINDS, DeadHost, dead_hosts
 from benchmarks.emulated_agents import Tally
 from benchmarks.farm import running_farm
 from benchmarks.figures import Figure, all_met, table
+from benchmarks.machine import PROGRAM, REPOSITORY, compile_bytecode, machine
 from benchmarks.measured import MB, Measured, run
 from benchmarks.raw_h2 import Agent
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-COMPILED = ("agent", "controller", "protos", "benchmarks")
-PROGRAM = Path(sys.executable).parent / "fleetmedic"
 DEAD_ADDRESS = "127.0.11.1"
 DEADLINE = "10"
 # From here on an exit code says that the command could not do its work; below it, what it found.
@@ -275,26 +269,6 @@ def _best_cpu(runs: Sequence[Measured]) -> float:
 
 def _runs(name: str, runs: Sequence[Measured]) -> str:
     return f"{name}, wall/CPU of each run: " + ", ".join(f"{each.wall:.2f}/{each.cpu:.2f}" for each in runs)
-
-
-def machine() -> dict[str, str]:
-    """What the figures were measured on."""
-    processors = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.partition(":")[2].strip() for line in processors if line.startswith("model name")]
-    model = models[0] if models else platform.machine()
-    return {
-        "processor": f"{len(os.sched_getaffinity(0))} cores of {model}",
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "grpcio": importlib.metadata.version("grpcio"),
-        "load before": f"{os.getloadavg()[0]:.2f}",
-    }
-
-
-def compile_bytecode() -> None:
-    """Compiles our own modules, as an installer does with all that it installs."""
-    for name in COMPILED:
-        compileall.compile_dir(REPOSITORY / name, quiet=1)
 
 
 def measure(names: Sequence[str], sizes: Sizes, program: Path, now: datetime.datetime) -> dict[str, Outcome]:

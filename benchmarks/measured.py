@@ -23,10 +23,11 @@ class Measured:
     errors: str
 
 
-def run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Measured:
+def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], *, keeps_output: bool = True) -> Measured:
     """Runs `command` in `folder` with exactly this environment; its output goes through files, so nobody waits for us.
 
-    The peak memory is never below this process's own: Linux carries that figure over an exec.
+    The peak memory is never below this process's own: Linux carries that figure over an exec. So a large output that
+    nobody reads is better not kept.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         started = time.monotonic()
@@ -44,6 +45,6 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) ->
             cpu=usage.ru_utime + usage.ru_stime,
             peak_rss=usage.ru_maxrss * 1024,
             exit_code=child.returncode,
-            output=output.read().decode(errors="replace"),
+            output=output.read().decode(errors="replace") if keeps_output else "",
             errors=errors.read().decode(errors="replace"),
         )
