@@ -145,12 +145,16 @@ def _is_undefined(question: Question, place: Place, asked: Oracle, draw: Draw, t
 
 
 def _may_be_ours(about: deliberate.Asked, mine: tuple[str, ...]) -> bool:
-    """Where the order is undefined: one group alone must be level by level, all else hold the same hosts.
+    """Where the order is undefined: one group alone must be level by level, a subscript take of that order.
 
-    Which hosts a subscript takes depends on the order, so that there the count alone is compared.
+    All else holds the same hosts, but for subscripts among other terms: which hosts those take depends on the order.
     """
-    if len(about.terms) == 1 and about.terms[0] in model.groups(about.listing) and about.question.limit is None:
-        return mine == model.members(about.listing, about.terms[0])
+    if len(about.terms) == 1 and about.question.limit is None:
+        term, listing = about.terms[0], about.listing
+        if term in model.groups(listing):
+            return mine == model.members(listing, term)
+        if (taken := model.taken(listing, term)) is not None:
+            return mine == taken
     if any(term.endswith("]") for term in about.terms):
         return set(mine) <= model.hosts(about.listing)
     return set(mine) == set(about.hosts)

@@ -73,6 +73,17 @@ def _count(listing: Listing, expression: str) -> int:
     return count
 
 
+def taken(listing: Listing, term: str) -> tuple[str, ...] | None:
+    """The hosts that a subscript takes of one group, where this is what the term is."""
+    found = _SUBSCRIPT.fullmatch(term)
+    if found is None or found[1] not in groups(listing) - hosts(listing):
+        return None
+    below = members(listing, found[1])
+    if found[2] is not None:
+        return (below[int(found[2])],)
+    return below[int(found[3]) : int(found[4]) + 1 if found[4] else None]
+
+
 def has_open_order(listing: Listing) -> bool:
     """Whether two groups or more are grandchildren of `all`: a set in Ansible, in an order of its own (S24)."""
     children = {child for name in _children(listing, "all") for child in _children(listing, name)}
