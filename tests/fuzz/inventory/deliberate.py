@@ -79,8 +79,16 @@ def _is_dropped(difference: Difference) -> bool:
     return difference.kind == "vars" and difference.where[-1] in RESERVED and difference.ours == ABSENT
 
 
+def _is_other_priority(difference: Difference) -> bool:
+    """In an export Ansible shows the priority of a group's source over what group_vars says, which changes none."""
+    values = (difference.theirs, difference.ours)
+    is_of_group = difference.kind == "vars" and difference.where[-1] == "ansible_group_priority"
+    return is_of_group and all(isinstance(value, int) for value in values) and difference.theirs != 1
+
+
 VALUES = (
     Value("secret masked", "S22, escape at every sink", _is_masked),
+    Value("priority that group_vars says otherwise", "S29", _is_other_priority),
     Value("reserved name dropped from a group", "S32", _is_dropped),
 )
 
