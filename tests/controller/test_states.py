@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 import pytest
 
 from controller import changes, exit_codes
-from controller.host_report import HostReport, State
+from controller.endings import State
+from controller.host_report import HostReport
 from controller.render import check_json, check_junit, check_nagios, check_paste, check_text, run_text
 from controller.render.check_text import Again, View
 from controller.render.paper import Paper
