@@ -26,7 +26,7 @@ Exit codes:
   65   the inventory, a pattern or a configuration is wrong
   69   no agent answered, where the command needs one
   77   not permitted: certificates or role
-  130  interrupted, as --watch always is
+  130  interrupted, as --watch always is: what came in is shown and kept
 With --new and --baseline 2, 4 and 16 speak of what is new or worse alone.
 What is snoozed sets none of them.
 With --format nagios: 0 OK, 1 WARNING, 2 CRITICAL (or a host gives no

@@ -323,7 +323,7 @@ def _well(paper: Paper, reports: Sequence[HostReport], quiet: frozenset[str]) ->
     well = [
         report.host
         for report in reports
-        if report.state == State.OK and not report.warns and not _looked_at_nothing(report) and report.host not in quiet
+        if report.state in ACHIEVED and not report.warns and not _looked_at_nothing(report) and report.host not in quiet
     ]
     if not well:
         return
@@ -353,7 +353,7 @@ def totals(paper: Paper, run: Run, view: View) -> None:
     name = run.id or "not kept"
     checks = f"{counted(run.checks + len(view.rest.resting), 'check')} in {run.seconds:.1f}s"
     paper.write(f"{counted(len(reports), 'host')}: {said}   {checks}   run {name}")
-    bad = [report.host for report in reports if report.state != State.OK or report.warns]
+    bad = [report.host for report in reports if report.state not in ACHIEVED or report.warns]
     whole = view.again.command.replace("{hosts}", f"{shlex.quote(run.pattern)}{view.again.limit}")
     kept = f"details: fleetmedic runs show {run.id}{view.again.store}"
     details = kept if run.id and (bad or not whole) else f"all of it: {whole} --show all"
