@@ -9,7 +9,7 @@ from controller.inventory.graph import Host
 from controller.inventory.names import printable, shown
 from controller.inventory.origins import InventoryError
 from controller.inventory.requests import address, dependency, dns, http, page, services, tls
-from controller.inventory.services.schema import OF_ROLLBACK, OF_SERVICE, variable
+from controller.inventory.services.schema import SUFFIXES, variable
 from controller.inventory.templates import used
 from controller.inventory.variables import Variable
 from fleetmedic.v1.snapshot_pb2 import Target
@@ -68,7 +68,7 @@ def _refuse_shared(host: Host, names: Iterable[str]) -> None:
     """One variable of two services: of a-b and a_b all, of shop's Redis and the service shop-redis `_tls`."""
     owners: dict[str, str] = {}
     for name in names:
-        for suffix in (*(field.suffix for field in OF_SERVICE), *OF_ROLLBACK):
+        for suffix in sorted(SUFFIXES):
             field = variable(name, suffix)
             other = owners.setdefault(field, name)
             if other != name and field in host.variables:

@@ -51,6 +51,8 @@ OF_ROLLBACK = frozenset(
 )
 """Suffixes that a later version reads."""
 
+SUFFIXES = frozenset(field.suffix for field in OF_SERVICE) | OF_ROLLBACK
+
 OF_HOST = (
     Field("address", "address", "10.0.0.11", "where the agent is dialled, before ansible_host"),
     Field("port", "number", "7443", "the agent's port; ansible_port is SSH's"),
