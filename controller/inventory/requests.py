@@ -1,6 +1,5 @@
 """What a host's `fleetmedic_*` variables ask its agent to look at: targets, limits and services."""
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 
@@ -15,6 +14,7 @@ from fleetmedic.v1.snapshot_pb2 import Target
 _SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _RULE = re.compile(r"[A-Z0-9]+(?:-[A-Z0-9]+)+")
 _LIMIT = re.compile(r"[a-z][a-z0-9_]*")
+_HIGHEST = 1e18
 _HOST_AND_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+)):([0-9]{1,5})")
 
 
@@ -55,7 +55,7 @@ def services(host: Host) -> tuple[str, ...]:
     variable = used(host, "fleetmedic_services")
     if variable is None:
         return ()
-    names = tuple(_texts(variable, "fleetmedic_services"))
+    names = tuple(dict.fromkeys(_texts(variable, "fleetmedic_services")))
     for name in names:
         _check_service(variable, "fleetmedic_services", name)
     return names
@@ -139,16 +139,10 @@ def _limit(variable: Variable, rule: str, name: object, value: object) -> Limit:
     field = "fleetmedic_limits"
     if not isinstance(name, str) or not _LIMIT.fullmatch(name):
         raise _wrong(variable, field, f"{shown(name)} of {rule} is not a limit's name", "write one as warn_percent")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
-        raise _wrong(variable, field, f"{rule} {name} is not a number", "write a number, without quotes")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _HIGHEST:
+        mend = f"write a number of at most {_HIGHEST:g}, without quotes"
+        raise _wrong(variable, field, f"{rule} {name} is not a number that an agent takes", mend)
     return Limit(rule=rule, name=name, value=float(value), origin=str(variable.origin))
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
 
 
 def _services(variable: Variable, field: str, usual: str) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """What stands in group_vars and host_vars beside a source, read when a host or group that it concerns is asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from controller.inventory.origins import InventoryError, Origin
@@ -36,12 +36,14 @@ class VarsFolder:
         """No layer or one, read at each call. InventoryError where a file is no mapping, or can't be read."""
         return self._layer("host_vars", name)
 
-    def names(self, kind: str) -> frozenset[str]:
-        """The names of groups (`group_vars`) or hosts (`host_vars`) that files or folders are there for."""
-        return frozenset(_stem(entry) for entry in self._there(kind) if _counts(entry))
-
-    def place(self, kind: str) -> Path:
-        return self._path / kind
+    def entries(self, kind: str) -> Mapping[str, tuple[Path, ...]]:
+        """Files and folders by the group (`group_vars`) or host (`host_vars`) they are there for; the first is read."""
+        made: dict[str, list[tuple[int, str]]] = {}
+        for entry in sorted(self._there(kind)):
+            if _counts(entry):
+                name, suffix = _split(entry)
+                made.setdefault(name, []).append((_SUFFIXES.index(suffix), entry))
+        return {name: tuple(self._path / kind / entry for _, entry in sorted(found)) for name, found in made.items()}
 
     def _layer(self, kind: str, name: str) -> tuple[Layer, ...]:
         there = self._there(kind)
@@ -113,5 +115,7 @@ def _counts(entry: str) -> bool:
     return not entry.startswith(".") and not entry.endswith("~")
 
 
-def _stem(entry: str) -> str:
-    return next((entry.removesuffix(suffix) for suffix in _SUFFIXES[1:] if entry.endswith(suffix)), entry)
+def _split(entry: str) -> tuple[str, str]:
+    """The name that an entry is for, and its suffix."""
+    suffix = next((suffix for suffix in _SUFFIXES[1:] if entry.endswith(suffix)), "")
+    return entry.removesuffix(suffix), suffix

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from controller.changes import BAD_NEWS, Change, Changes, FindingChange, HostChange
 from controller.host_report import HARMLESS
 from controller.render import check_text
-from controller.render.check_text import LONGEST, WORDS, Shown, View, about, counted, first_seen, lines
+from controller.render.check_text import LONGEST, WORDS, Linked, Shown, View, about, counted, first_seen, lines
 from controller.render.escape import line
 from controller.render.host_ranges import fold
 from controller.render.paper import Paper
@@ -32,13 +32,14 @@ def body(paper: Paper, run: Run, changes: Changes, view: View, code: int) -> Non
     alike = _grouped(changes.findings, folded=view.folded and paper.terminal)
     bad = [item for item in alike if item.change.change in BAD_NEWS and item.change.now not in HARMLESS]
     gone = [item for item in alike if item.change.change == Change.GONE]
+    linked = check_text.linked_hosts(run.reports)
     for item in bad:
-        _bad(paper, item, view)
+        _bad(paper, item, view, linked)
     # A host that says nothing is worse than one that warns.
     _silent(paper, changes.hosts)
     for item in alike:
         if item not in bad and item not in gone:
-            _bad(paper, item, view)
+            _bad(paper, item, view, linked)
     for item in gone:
         _gone(paper, item, view)
     _back(paper, changes.hosts)
@@ -98,15 +99,16 @@ def _grouped(items: Iterable[FindingChange], *, folded: bool) -> list[_Alike]:
     ]
 
 
-def _bad(paper: Paper, item: _Alike, view: View) -> None:
+def _bad(paper: Paper, item: _Alike, view: View, linked: Linked) -> None:
     change, finding = item.change, item.change.finding
+    links = check_text.links_of(finding, item.hosts, linked)
     was = "new" if change.change == Change.NEW else f"was {word(change.was)}"
     summary = f"{line(finding.summary[:LONGEST])}{first_seen(finding, view.now)}"
     text = f"{was}  {line(finding.id)}  {about(finding, item.names, everything=view.everything)}: {summary}"
     if len(item.hosts) > 1 and paper.terminal:
         text += f" (same on {len(item.hosts)} hosts)"
     lines(paper, *_state(paper, finding), _hosts(paper, item.hosts), text)
-    check_text.advice(paper, Shown(finding, item.hosts, item.names), view.again)
+    check_text.advice(paper, Shown(finding, item.hosts, item.names, links), view.again)
 
 
 def _gone(paper: Paper, item: _Alike, view: View) -> None:

@@ -43,8 +43,16 @@ INDENT = STATE_WIDTH + HOST_WIDTH
 CLOCK_TOLERANCE = 1.0
 # Of one summary: an agent of ours writes a few hundred characters.
 LONGEST = 2000
+# Of one result over many hosts, each of which may have its own.
+MOST_LINKS = 6
 # Reasons that there is nothing to look at; more of them are one line.
 MOST_ABSENCES = 2
+
+
+Links = tuple[tuple[str, str], ...]
+"""Titles, which may be empty, and addresses."""
+Linked = Mapping[str, Mapping[str, Links]]
+"""By host and service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ class Shown:
     finding: Finding
     hosts: tuple[str, ...]
     names: tuple[str, ...]
-    links: tuple[tuple[str, str], ...] = ()
+    links: Links = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,18 +136,20 @@ def _shown(reports: Sequence[HostReport], view: View, *, folded: bool) -> Iterat
             _, hosts, names = groups.setdefault(key, (finding, [], []))
             hosts.append(report.host)
             names.append(subject.name)
-    linked = {report.host: report.links for report in reports if report.links}
+    linked = linked_hosts(reports)
     made = [
-        Shown(finding, tuple(dict.fromkeys(hosts)), tuple(dict.fromkeys(names)), _links(finding, hosts, linked))
+        Shown(finding, tuple(dict.fromkeys(hosts)), tuple(dict.fromkeys(names)), links_of(finding, hosts, linked))
         for finding, hosts, names in groups.values()
     ]
     rank = {status: place for place, status in enumerate(ORDER)}
     yield from sorted(made, key=lambda item: (rank.get(item.finding.status, -1), item.finding.id))
 
 
-def _links(
-    finding: Finding, hosts: Iterable[str], linked: Mapping[str, Mapping[str, tuple[tuple[str, str], ...]]]
-) -> tuple[tuple[str, str], ...]:
+def linked_hosts(reports: Iterable[HostReport]) -> Linked:
+    return {report.host: report.links for report in reports if report.links}
+
+
+def links_of(finding: Finding, hosts: Iterable[str], linked: Linked) -> Links:
     """What the inventories' owners would have people look at, each once over the hosts."""
     service = finding.subject.service
     return tuple(dict.fromkeys(link for host in hosts if host in linked for link in linked[host].get(service, ())))
@@ -157,10 +167,6 @@ def _result(paper: Paper, item: Shown, view: View) -> None:
     lines(paper, state, word, hosts, text)
     if finding.status not in QUIET:
         advice(paper, item, view.again)
-        for title, address in item.links:
-            paper.hanging(
-                " " * INDENT + paper.paint("see: ", "dim"), line(f"{title} {address}".strip()), INDENT, INDENT
-            )
 
 
 def about(finding: Finding, names: Iterable[str], *, everything: bool = False) -> str:
@@ -188,6 +194,12 @@ def advice(paper: Paper, item: Shown, again: Again) -> None:
         hosts = ",".join(map(shlex.quote, item.hosts))
         step = line(finding.next).replace("check {host}", f"check {hosts}{again.fleet}").replace("{host}", hosts)
         paper.hanging(" " * INDENT + paper.paint("next: ", "dim"), step, INDENT + 6, INDENT + 6)
+    see = " " * INDENT + paper.paint("see: ", "dim")
+    most = MOST_LINKS if paper.terminal else len(item.links)
+    for title, address in item.links[:most]:
+        paper.hanging(see, line(f"{title} {address}".strip()), INDENT, INDENT)
+    if more := item.links[most:]:
+        paper.hanging(see, f"{len(more)} more, each for some of these hosts: --json has them", INDENT, INDENT)
 
 
 def first_seen(finding: Finding, now: float) -> str:

@@ -1,22 +1,31 @@
 """The agent.toml that a host's variables come to, for its own disk: nothing of it is sent in a request."""
 
 import json
+import re
 from collections.abc import Iterator
 
 from controller.inventory.graph import Host
+from controller.inventory.names import shown
+from controller.inventory.origins import InventoryError
 from controller.inventory.requests import limits
 from controller.inventory.services.described import Server, Service, described
 from fleetmedic.v1.snapshot_pb2 import Target
 
 _TABLES = {"http": "http", "page": "page", "dependency": "dependency", "tls": "tls_endpoint", "dns": "dns"}
 _FOLDER = "/etc/fleetmedic/tls"
+_FRONT_USER = "fleetmedic"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
+"""A certificate has the name too."""
 
 
 def render(host: Host) -> str:
-    """The whole file as text. InventoryError where a variable of a service is wrong."""
+    """The whole file as text. InventoryError where a variable of a service is wrong, or the host's name is none."""
+    if not _NAME.fullmatch(host.name):
+        what = f"{shown(host.name)} can't be the name of an agent"
+        raise InventoryError(f"{what}; use letters, digits, '.', '_' and '-', and give its address as ansible_host")
     services = described(host)
     blocks = [
-        [f"name = {_toml(host.name)}"],
+        [f"name = {_toml(host.name)}", f"front_user = {_toml(_FRONT_USER)}"],
         [
             "[tls]",
             f"certificate = {_toml(f'{_FOLDER}/{host.name}.crt')}",
@@ -42,6 +51,7 @@ def _login(server: Server) -> Iterator[str]:
         yield f"socket = {_toml(server.socket)}"
     else:
         yield f"host = {_toml(server.host)}"
+    if server.port:
         yield f"port = {server.port}"
     if server.user:
         yield f"user = {_toml(server.user)}"

@@ -1,14 +1,15 @@
 """A host's services as its variables describe them, every value checked, with file, line and field."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 
 from controller.inventory.graph import Host
-from controller.inventory.names import shown
+from controller.inventory.names import printable, shown
 from controller.inventory.origins import InventoryError
 from controller.inventory.requests import address, dependency, dns, http, page, services, tls
-from controller.inventory.services.schema import variable
+from controller.inventory.services.schema import SUFFIXES, variable
 from controller.inventory.templates import used
 from controller.inventory.variables import Variable
 from fleetmedic.v1.snapshot_pb2 import Target
@@ -20,6 +21,7 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@:/-]{0,254}")
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _LOGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.$-]{0,62}")
 _LONGEST_PATH = 1024
+_SOCKET = re.compile(r"(/.*)/\.s\.PGSQL\.([0-9]{1,5})")
 _PASSWORDS = ("postgres_password", "redis_password", "password")
 
 
@@ -50,7 +52,9 @@ class Service:
 
 def described(host: Host) -> tuple[Service, ...]:
     """The services of `fleetmedic_services`, in that order. InventoryError at the first wrong value of theirs."""
-    return tuple(_service(host, name) for name in services(host))
+    names = services(host)
+    _refuse_shared(host, names)
+    return tuple(_service(host, name) for name in names)
 
 
 def links(host: Host) -> Mapping[str, Links]:
@@ -58,6 +62,18 @@ def links(host: Host) -> Mapping[str, Links]:
     if "fleetmedic_services" not in host.variables:
         return {}
     return {name: found for name in services(host) if (found := _links(host, name))}
+
+
+def _refuse_shared(host: Host, names: Iterable[str]) -> None:
+    """One variable of two services: of a-b and a_b all, of shop's Redis and the service shop-redis `_tls`."""
+    owners: dict[str, str] = {}
+    for name in names:
+        for suffix in sorted(SUFFIXES):
+            field = variable(name, suffix)
+            other = owners.setdefault(field, name)
+            if other != name and field in host.variables:
+                what = f"{field}: is of both services {other} and {name}"
+                raise InventoryError.at(host.variables[field].origin, what, "give one of them another name")
 
 
 def _service(host: Host, name: str) -> Service:
@@ -73,7 +89,7 @@ def _service(host: Host, name: str) -> Service:
     for suffix, target in (("http", http), ("page", page), ("dependency", dependency), ("tls", tls), ("dns", dns)):
         field = variable(name, suffix)
         if (found := used(host, field)) is not None:
-            targets += [target(found, field, name, text) for text in _texts(found, field)]
+            targets += [target(found, field, name, text) for text in dict.fromkeys(_texts(found, field))]
     servers = [made for kind in ("postgres", "redis") if (made := _server(host, name, kind)) is not None]
     return Service(name, tuple(targets), tuple(servers), _containers(host, name), _links(host, name))
 
@@ -87,11 +103,20 @@ def _server(host: Host, service: str, kind: str) -> Server | None:
     user = _matching(host, variable(service, f"{kind}_user"), _LOGIN, "a user's name")
     dbname = _matching(host, variable(service, "postgres_dbname"), _LOGIN, "a database's name")
     file = _path(host, variable(service, f"{kind}_password_file"))
-    speaks_tls = _yes(host, variable(service, "redis_tls"))
+    speaks_tls = kind == "redis" and _yes(host, variable(service, "redis_tls"))
     if place.startswith("/"):
-        return Server(kind, "", 0, _checked_path(found, field, place), user, dbname, file, speaks_tls)
+        if speaks_tls:
+            raise _wrong(found, field, "a socket speaks no TLS", f"take {variable(service, 'redis_tls')} away")
+        folder, port = _socket(kind, _checked_path(found, field, place))
+        return Server(kind, "", port, folder, user, dbname, file, speaks_tls)
     target = address(kind, found, field, service, place)
     return Server(kind, target.host, target.port, "", user, dbname, file, speaks_tls)
+
+
+def _socket(kind: str, path: str) -> tuple[str, int]:
+    """A PostgreSQL's socket is named by its folder and port; 0 for the usual one."""
+    found = _SOCKET.fullmatch(path) if kind == "postgres" else None
+    return (found[1], int(found[2])) if found is not None and 1 <= int(found[2]) <= 65535 else (path, 0)
 
 
 def _containers(host: Host, service: str) -> tuple[str, ...]:
@@ -117,6 +142,8 @@ def _links(host: Host, service: str) -> Links:
             raise _wrong(found, field, f"{shown(title)} is no link", "write title: 'https://...'")
         if not (link + title).isprintable() or " " in link:
             raise _wrong(found, field, f"{shown(title)} holds a character that can't be shown", "write plain text")
+        if "@" in re.split(r"[/?#]", link.partition("://")[2])[0]:
+            raise _wrong(found, field, "a link holds a password or a user", "write it without: it is printed")
         made.append(("" if title == link else title, link))
     return tuple(made)
 
@@ -126,24 +153,45 @@ def _version(host: Host, field: str) -> None:
     if found is None:
         return
     if not isinstance(found.value, str):
-        parsed = f"{shown(found.value)}, {_article(found.value)}"
-        raise _wrong(found, field, f"a version must be a text, and this is read as {parsed}", _quoted(found, field))
+        raise _no_text(host, found, field)
     if not _VERSION.fullmatch(found.value):
         raise _wrong(
             found, field, f"{shown(found.value)} is no version", "use letters, digits and ._+@:/-, at most 255"
         )
 
 
-def _quoted(found: Variable, field: str) -> str:
-    """The mend with what is written there, which only the file itself still has."""
+def _no_text(host: Host, found: Variable, field: str) -> InventoryError:
+    """With what is written there, which only the file itself still has."""
     from controller.inventory.services.written import written  # where something is wrong, and nowhere else
 
-    text = written(found.origin, field)
-    return f'put it in quotes: {field}: "{text}"' if text else "put it in quotes"
+    template = host.variables[field].value
+    if isinstance(template, str):
+        mend = f"put it in quotes where {shown(template)} has it from"
+        return _wrong(found, field, f"a version must be a text, and this is read as {_read(found.value)}", mend)
+    there = None if isinstance(found.value, list | Mapping) else written(found.origin, field)
+    if there is None:
+        mend = f'write it in quotes, as {field}: "1a2b3c4"'
+        return _wrong(found, field, f"a version must be a text, and this is read as {_read(found.value)}", mend)
+    what = f"a version must be a text, and {there.value} without quotes is read as {_read(found.value)}"
+    return _wrong(found, field, what, f"write {there.quoted}")
 
 
-def _article(value: object) -> str:
-    return {bool: "a truth value", int: "a number", float: "a number"}.get(type(value), f"a {type(value).__name__}")
+def _read(value: object) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return f"the number {value}"
+        case date():
+            return f"the date {value}"
+        case list():
+            return "a list"
+        case Mapping():
+            return "a mapping"
+        case _:
+            return printable(str(value))
 
 
 def _matching(host: Host, field: str, pattern: re.Pattern[str], what: str) -> str:

@@ -29,7 +29,7 @@ OF_SERVICE = (
     Field(
         "containers", "name, or a list", "[orders-app, orders-worker]", "containers or compose services that must run"
     ),
-    Field("postgres", "host:port, or the socket's folder", "/run/postgresql", "the PostgreSQL of the service"),
+    Field("postgres", "host:port, or a socket or its folder", "/run/postgresql", "the PostgreSQL of the service"),
     Field("postgres_user", "name", "fleetmedic", "whom the agent logs in as there"),
     Field("postgres_dbname", "name", "postgres", "the database it logs in to"),
     Field("postgres_password_file", "path", "/etc/fleetmedic/postgres-password", "a file on the host, mode 0600"),
@@ -50,6 +50,8 @@ OF_ROLLBACK = frozenset(
     }
 )
 """Suffixes that a later version reads."""
+
+SUFFIXES = frozenset(field.suffix for field in OF_SERVICE) | OF_ROLLBACK
 
 OF_HOST = (
     Field("address", "address", "10.0.0.11", "where the agent is dialled, before ansible_host"),

@@ -15,6 +15,7 @@ from controller.inventory.services.agent_toml import render
 from controller.inventory.variables import Variable
 from tests.controller.inventory.layout import write
 
+FOR_ALL = "operator-ca.crt"
 VARIABLES = """
 fleetmedic_services: [shop, carts]
 fleetmedic_shop_http: http://127.0.0.1:8000/ready?a="b"
@@ -23,7 +24,7 @@ fleetmedic_shop_dependency: [mail.example.net:25, https://pay.example.net/]
 fleetmedic_shop_tls: shop.example.net:443
 fleetmedic_shop_dns: db.example.net
 fleetmedic_shop_containers: shop-app
-fleetmedic_shop_postgres: /run/postgresql
+fleetmedic_shop_postgres: /run/postgresql/.s.PGSQL.5433
 fleetmedic_shop_postgres_user: fleetmedic
 fleetmedic_carts_redis: 127.0.0.1:6380
 fleetmedic_carts_redis_tls: true
@@ -35,16 +36,19 @@ fleetmedic_limits: {PG-IDLE-TXN: {warn_seconds: 30}}
 def test_the_agent_takes_it_and_looks_at_what_the_inventory_says(tmp_path: Path) -> None:
     host = load([str(write(tmp_path, {"hosts": "db01\n", "host_vars/db01.yml": VARIABLES}) / "hosts")]).host("db01")
     file = tmp_path / "agent.toml"
-    file.write_text(render(host))
+    # The user is made by whoever installs the agent.
+    file.write_text(render(host).replace('front_user = "fleetmedic"', 'front_user = "nobody"'))
     made = config.load(file, registry.load(), {})
-    assert made.name == "db01"
+    assert (made.name, made.front_user) == ("db01", "nobody")
+    assert made.tls == config.TlsFiles(*(Path("/etc/fleetmedic/tls") / it for it in ("db01.crt", "db01.key", FOR_ALL)))
     assert [(item.service, item.value) for item in made.http] == [("shop", 'http://127.0.0.1:8000/ready?a="b"')]
     assert [item.value for item in made.pages] == ["http://127.0.0.1:8080/"]
     assert len(made.dependencies) == 2
     assert [item.service for item in made.tls_endpoints] == ["shop"]
     assert [item.value for item in made.dns] == ["db.example.net"]
     assert made.docker_expected == ("shop-app",)
-    assert (made.postgres[0].socket, made.postgres[0].user) == ("/run/postgresql", "fleetmedic")
+    assert [(item.socket, item.port, item.user) for item in made.postgres] == [("/run/postgresql", 5433, "fleetmedic")]
+    assert made.limits["PG-IDLE-TXN"]["warn_seconds"][0] == 30
     assert (made.redis[0].port, made.redis[0].tls) == (6380, True)
     assert made.probe_allow == ()
 
@@ -65,6 +69,19 @@ def test_no_value_breaks_out_of_its_place(path: str, name: str) -> None:
     except InventoryError:
         return
     read = tomllib.loads(text)
-    assert read.keys() == {"name", "tls", "postgres", "http"}
+    assert read.keys() == {"name", "front_user", "tls", "postgres", "http"}
     assert read["http"] == [{"service": "shop", "url": f"http://127.0.0.1/{path}"}]
     assert read["postgres"] == [{"service": "shop", "socket": f"/{name}"}]
+
+
+@pytest.mark.covers("exp:services")
+def test_the_same_inventory_gives_the_same_file(tmp_path: Path) -> None:
+    source = str(write(tmp_path, {"hosts": "db01\n", "host_vars/db01.yml": VARIABLES}) / "hosts")
+    assert render(load([source]).host("db01")) == render(load([source]).host("db01"))
+
+
+@pytest.mark.covers("exp:services")
+@pytest.mark.parametrize("name", ["2001:db8::1", ".hidden", "b\u00fccher"])
+def test_a_name_that_no_agent_can_have_is_refused(name: str) -> None:
+    with pytest.raises(InventoryError, match="can't be the name of an agent; use letters"):
+        render(Host(name, {}, ()))

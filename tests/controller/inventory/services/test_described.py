@@ -1,5 +1,6 @@
 """The variables of services: what they describe, and what is refused with file, line, field and mend."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,15 @@ def test_every_variable_of_a_service_is_read(tmp_path: Path) -> None:
         ),
         ("fleetmedic_shop_links: {Docs: 'javascript:alert(1)'}", "2: fleetmedic_shop_links: 'Docs' is no link; "),
         ('fleetmedic_shop_links: {"a\\nb": "https://x.example"}', "2: fleetmedic_shop_links: "),
+        ("fleetmedic_shop_links: {Docs: 'https://me:hunter2@x.example/'}", "2: fleetmedic_shop_links: a link holds a "),
+        (
+            "fleetmedic_shop_redis: /run/x\nfleetmedic_shop_redis_tls: true",
+            "2: fleetmedic_shop_redis: a socket speaks ",
+        ),
+        (
+            "fleetmedic_shop_current:",
+            "2: fleetmedic_shop_current: a version must be a text, and this is read as nothing",
+        ),
         ("fleetmedic_shop_links: !vault x", "2: fleetmedic_shop_links: an encrypted value is needed here; "),
     ],
 )
@@ -97,7 +107,14 @@ def test_a_wrong_value_is_refused_with_line_field_and_mend(tmp_path: Path, varia
 @pytest.mark.covers("inv:I122")
 @pytest.mark.parametrize(
     ("written", "parsed"),
-    [("0017", "'15', a number"), ("1.10", "'1.1', a number"), ("1e3", None), ("2026-11-24", "'2026-11-24', a date")],
+    [
+        ("0017", "the number 15"),
+        ("1.10", "the number 1.1"),
+        ("1:30", "the number 90"),
+        ("1e3", None),
+        ("2026-11-24", "the date 2026-11-24"),
+        ("on", "true"),
+    ],
 )
 def test_a_version_without_quotes_is_refused_with_what_was_written_and_what_it_became(
     tmp_path: Path, written: str, parsed: str | None
@@ -105,9 +122,41 @@ def test_a_version_without_quotes_is_refused_with_what_was_written_and_what_it_b
     if parsed is None:
         assert described(host(tmp_path, f"fleetmedic_services: [shop]\nfleetmedic_shop_previous: {written}\n"))
         return
-    assert refusal(tmp_path, f"fleetmedic_shop_previous: {written}\n") == (
-        f"2: fleetmedic_shop_previous: a version must be a text, and this is read as {parsed}; "
-        f'put it in quotes: fleetmedic_shop_previous: "{written}"'
+    assert refusal(tmp_path, f"fleetmedic_shop_previous: {written}  # of May\n") == (
+        f"2: fleetmedic_shop_previous: a version must be a text, and {written} without quotes is read as {parsed}; "
+        f'write fleetmedic_shop_previous: "{written}"'
+    )
+
+
+@pytest.mark.covers("inv:I122")
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("hosts.ini", "w1 fleetmedic_services='[\"shop\"]' fleetmedic_shop_current=17 x=2\n"),
+        ("hosts.ini", "[all]\nw1\n[all:vars]\nfleetmedic_services=['shop']\nfleetmedic_shop_current=17\n"),
+        ("hosts.yml", "all:\n  hosts: {w1: {fleetmedic_services: [shop], fleetmedic_shop_current: 17, x: 2}}\n"),
+        (
+            "hosts.json",
+            '{"all": {"hosts": {"w1": {"fleetmedic_services": ["shop"],\n"fleetmedic_shop_current": 17, "x": 2}}}}',
+        ),
+        ("hosts.toml", '[all.hosts.w1]\nfleetmedic_services = ["shop"]\nfleetmedic_shop_current = 17\n'),
+    ],
+)
+def test_the_mend_of_a_version_is_right_where_it_is_written(tmp_path: Path, file: str, content: str) -> None:
+    """Write what the message says in place of what is there, and read again."""
+    source = write(tmp_path, {file: content}) / file
+    with pytest.raises(InventoryError, match="and 17 without quotes is read as the number 17; write ") as error:
+        described(load([str(source)]).host("w1"))
+    mend = str(error.value).partition("; write ")[2]
+    source.write_text(re.sub(r'"?fleetmedic_shop_current"?[:= ]+17', lambda _: mend, content))
+    assert described(load([str(source)]).host("w1"))
+
+
+@pytest.mark.covers("inv:I122")
+def test_a_version_by_way_of_a_template_is_a_text_too(tmp_path: Path) -> None:
+    assert refusal(tmp_path, "release: 0017\nfleetmedic_shop_current: '{{ release }}'\n") == (
+        "3: fleetmedic_shop_current: a version must be a text, and this is read as the number 15; "
+        "put it in quotes where '{{ release }}' has it from"
     )
 
 
@@ -124,6 +173,22 @@ def test_what_describes_a_service_is_never_sent_in_a_request(tmp_path: Path) -> 
     request = CheckRequest.FromString(sent)
     assert not list(request.targets)
     assert b"shop" not in sent
+
+
+@pytest.mark.covers("exp:services")
+@pytest.mark.parametrize(
+    ("services", "field"), [("[a-b, a_b]", "fleetmedic_a_b_http"), ("[shop, shop-redis]", "fleetmedic_shop_redis_tls")]
+)
+def test_a_variable_of_two_services_is_refused(tmp_path: Path, services: str, field: str) -> None:
+    made = host(tmp_path, f"fleetmedic_services: {services}\n{field}: x\n")
+    with pytest.raises(InventoryError, match=f":2: {field}: is of both services "):
+        described(made)
+
+
+@pytest.mark.covers("exp:services")
+def test_what_is_named_twice_is_looked_at_once(tmp_path: Path) -> None:
+    made = host(tmp_path, "fleetmedic_services: [shop, shop]\nfleetmedic_shop_tls: [a:1, a:1]\n")
+    assert [len(service.targets) for service in described(made)] == [1]
 
 
 def test_a_host_without_services_has_no_links(tmp_path: Path) -> None:
