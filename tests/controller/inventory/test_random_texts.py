@@ -36,45 +36,13 @@ GRAMMARS = {
     "hosts.json": documents.json_source,
     "hosts.toml": documents.toml_source,
 }
+SIGNS_OF_SOURCES = """
+    [ ] [[ { } : = # ; ' " \\ *a <<: ! !! ~ [0:99999999] [a:z] [::] :vars] :children] _meta 1e400 {{x}}
+"""
 PIECES = (
-    *(
-        "[",
-        "]",
-        "[[",
-        "{",
-        "}",
-        ":",
-        "=",
-        "#",
-        ";",
-        "'",
-        '"',
-        "\\",
-        "&a ",
-        "*a",
-        "<<: ",
-        "!",
-        "!!",
-        "- ",
-        "\t",
-        "\n",
-        "\r",
-    ),
-    *(
-        "\0",
-        "\ufeff",
-        "\u202e",
-        "\x85",
-        "\u2028",
-        "[0:99999999]",
-        "[a:z]",
-        "[::]",
-        ":vars]",
-        ":children]",
-        "---\n",
-        "~",
-    ),
-    *("plugin: x\n", "_meta", "!vault |\n  $ANSIBLE_VAULT;1.1;AES256\n", "1e400", "9" * 5000, "(" * 300, "{{ x }}"),
+    *SIGNS_OF_SOURCES.split(),
+    *("&a ", "- ", "\t", "\n", "\r", "\0", "\ufeff", "\u202e", "\x85", "\u2028", "---\n", "plugin: x\n"),
+    *("!vault |\n  $ANSIBLE_VAULT;1.1;AES256\n", "9" * 5000, "(" * 300),
 )
 
 
@@ -149,46 +117,11 @@ def test_a_json_key_that_yaml_has_no_room_for_is_refused_by_name() -> None:
 FLEET = read(
     "hosts", b"solo\n[web]\nweb[01:03]\n[db]\ndb01\ndb-2.example\n[eu:children]\nweb\n[odd-1]\n2001:db8::1\nweb01\n"
 )
-WORDS = (
-    *(
-        "all",
-        "*",
-        "web",
-        "db",
-        "eu",
-        "odd-1",
-        "ungrouped",
-        "solo",
-        "web01",
-        "db-2.example",
-        "2001:db8::1",
-        "nosuch",
-        "!",
-    ),
-    *(
-        "&",
-        "~",
-        ":",
-        ",",
-        " ",
-        "[0]",
-        "[-1]",
-        "[0:]",
-        "[1:0]",
-        "[0-2]",
-        "[",
-        "]",
-        "?",
-        ".",
-        "w",
-        "@",
-        "@x",
-        "100%",
-        "0%",
-        "(",
-        "|",
-    ),
-)
+SIGNS_OF_PATTERNS = """
+    all * web db eu odd-1 ungrouped solo web01 db-2.example 2001:db8::1 nosuch ! & ~ : ,
+    [0] [-1] [0:] [1:0] [0-2] [ ] ? . w @ @x 100% 0% ( |
+"""
+WORDS = (*SIGNS_OF_PATTERNS.split(), " ")
 
 
 def may_match(term: str) -> set[str]:
@@ -269,6 +202,14 @@ class Fleet:
             lines += [f"{key}={value!r}" for key, value in self.of_group.get(group, {}).items()]
         return "\n".join(lines) + "\n"
 
+    def as_toml(self) -> str:
+        lines: list[str] = []
+        for group, hosts in self.hosts.items():
+            lines += [f"[{group}]", f"children = {toml_value(self.children[group])}"]
+            lines += [f"vars = {toml_value(self.of_group[group])}"]
+            lines += [f"hosts.{host} = {toml_value(self.of_host[host])}" for host in hosts]
+        return "\n".join(lines) + "\n"
+
     def as_mapping(self) -> dict[str, object]:
         return {
             group: {
@@ -280,47 +221,95 @@ class Fleet:
         }
 
 
-VALUES: st.SearchStrategy[object] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
+TERMS = st.sampled_from(
+    ["web", "db", "eu", "odd-1", "solo", "w*", "d?*", "~db", "~^web0[12]", "web[0]", "web[1:]", "db[-1]"]
 )
-VARIABLES: st.SearchStrategy[dict[str, object]] = st.dictionaries(
-    st.sampled_from(("a", "b_1", "ansible_host", "http-port")), VALUES, max_size=3
-)
+SIGNS = st.sampled_from(["", "&", "!"])
+
+
+@pytest.mark.covers("inv:PROPERTIES", "inv:P205", "inv:S34")
+@settings(database=None, deadline=None, max_examples=400)
+@given(terms=st.lists(st.tuples(SIGNS, TERMS), min_size=1, max_size=5), by=st.sampled_from([":", ",", " "]))
+def test_a_pattern_is_the_union_then_the_intersections_then_the_exclusions(
+    terms: list[tuple[str, str]], by: str
+) -> None:
+    chosen = set(FLEET.hosts) if all(sign for sign, _ in terms) else set()
+    for sign, term in sorted(terms, key=lambda pair: "&!".find(pair[0]) if pair[0] else -1):
+        these = set(select(FLEET, term))
+        chosen = chosen & these if sign == "&" else chosen - these if sign == "!" else chosen | these
+    try:
+        assert set(select(FLEET, by.join(sign + term for sign, term in terms))) == chosen
+    except InventoryError:
+        assert not chosen
+
+
+Values = st.SearchStrategy[object]
+PLAIN: Values = st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20)
+
+
+def nested_values(leaves: Values) -> Values:
+    return st.recursive(
+        leaves,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+        max_leaves=6,
+    )
 
 
 @st.composite
-def fleets(draw: st.DrawFn) -> Fleet:
+def fleets(draw: st.DrawFn, leaves: Values) -> Fleet:
     """Up to six groups, none inside itself, and eight hosts."""
+    variables = st.dictionaries(
+        st.sampled_from(("a", "b_1", "ansible_host", "http-port")), nested_values(leaves), max_size=3
+    )
     groups = [f"g{number}" for number in range(draw(st.integers(1, 6)))]
     some = st.lists(st.sampled_from([f"h{number}" for number in range(8)]), unique=True, max_size=5)
     later = {group: groups[number + 1 :] for number, group in enumerate(groups)}
     return Fleet(
         {group: draw(some) for group in groups},
         {g: draw(st.lists(st.sampled_from(later[g]), unique=True)) if later[g] else [] for g in groups},
-        {group: draw(VARIABLES) for group in groups},
-        {f"h{number}": draw(VARIABLES) for number in range(8)},
+        {group: draw(variables) for group in groups},
+        {f"h{number}": draw(variables) for number in range(8)},
     )
 
 
 @pytest.mark.covers("inv:PROPERTIES")
 @settings(database=None, deadline=None)
-@given(fleets())
+@given(fleets(PLAIN | st.none()))
 def test_one_fleet_written_as_ini_yaml_and_json_reads_back_equal(fleet: Fleet) -> None:
-    texts = {
-        "hosts.ini": fleet.as_ini(),
-        "hosts.yml": yaml.safe_dump(fleet.as_mapping(), sort_keys=False),
-        "hosts.json": json.dumps(fleet.as_mapping()),
-    }
-    read_back = {name: read(name, text.encode()) for name, text in texts.items()}
-    for inventory in read_back.values():
+    read_back_equal(
+        fleet,
+        {
+            "hosts.ini": fleet.as_ini(),
+            "hosts.yml": yaml.safe_dump(fleet.as_mapping(), sort_keys=False),
+            "hosts.json": json.dumps(fleet.as_mapping()),
+        },
+    )
+
+
+@pytest.mark.covers("inv:PROPERTIES")
+@settings(database=None, deadline=None)
+@given(fleets(PLAIN))
+def test_one_fleet_without_nulls_written_as_toml_and_json_reads_back_equal(fleet: Fleet) -> None:
+    read_back_equal(fleet, {"hosts.toml": fleet.as_toml(), "hosts.json": json.dumps(fleet.as_mapping())})
+
+
+def toml_value(value: object) -> str:
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{toml_value(key)} = {toml_value(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml_value, value))}]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def read_back_equal(fleet: Fleet, texts: Mapping[str, str]) -> None:
+    read_back = [read(name, text.encode()) for name, text in texts.items()]
+    for inventory in read_back:
         assert {name: inventory.groups[name].hosts for name in fleet.hosts} == {
             name: tuple(hosts) for name, hosts in fleet.hosts.items()
         }
-    assert len({written(inventory, export=True) for inventory in read_back.values()}) == 1
-    assert len({written(inventory) for inventory in read_back.values()}) == 1
-    assert len({tuple(inventory.hosts) for inventory in read_back.values()}) == 1
+    assert len({written(inventory, export=True) for inventory in read_back}) == 1
+    assert len({written(inventory) for inventory in read_back}) == 1
+    assert len({tuple(inventory.hosts) for inventory in read_back}) == 1
 
 
 def nested(rng: random.Random) -> Fleet:
