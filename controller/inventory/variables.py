@@ -12,6 +12,10 @@ RESERVED = frozenset({"inventory_hostname", "groups", "hostvars", "group_names"}
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
+MAX_NUMBER = 1_000
+"""The longest number, in characters. Python writes out none of 4300 digits, and YAML 1.1's base 60 is quadratic."""
+_MAX_BITS = 4 * MAX_NUMBER  # of the longest hexadecimal one
+
 
 class Unsafe(str):
     """A text that its source marked as no template (`!unsafe`)."""
@@ -40,6 +44,23 @@ class Variable:
 
     value: object
     origin: Origin
+
+
+def check_numbers(value: object, origin: Origin) -> None:
+    """Raises InventoryError for a whole number, here or deeper in the value, that nobody could print."""
+    if isinstance(value, int):
+        if value.bit_length() > _MAX_BITS:
+            raise too_long(origin)
+    elif isinstance(value, dict):
+        check_numbers([*value, *value.values()], origin)
+    elif isinstance(value, list | tuple | set):
+        for item in value:
+            check_numbers(item, origin)
+
+
+def too_long(origin: Origin) -> InventoryError:
+    """The refusal of a number of more than MAX_NUMBER characters."""
+    return InventoryError.at(origin, f"a number of more than {MAX_NUMBER} characters", "put it in quotes")
 
 
 @dataclass(frozen=True, slots=True)

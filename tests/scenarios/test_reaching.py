@@ -171,8 +171,12 @@ def procs(fleet: Fleet) -> list[dict[str, Any]]:
 
 def workers(master: int) -> list[int]:
     """The workers' pids, by the command line that multiprocessing gives them."""
-    found = child.descendants(master)
-    return [pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    found = []
+    for pid in child.descendants(master):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it may have ended since it was listed
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
 
 
 @pytest.mark.covers("chk:PY-PROCS", "exp:E5")

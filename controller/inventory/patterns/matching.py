@@ -1,6 +1,7 @@
 """The hosts of one term: names, groups, globs, `~regex`, subscripts, services, and hosts of an earlier run."""
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import translate
 
@@ -8,7 +9,7 @@ from controller.endings import ACHIEVED, BAD, SILENT, State
 from controller.inventory.names import shown
 from controller.inventory.patterns.question import Question
 
-_SUBSCRIPT = re.compile(r"(.+)\[(?:(-?[0-9]+)|([0-9]+):([0-9]*))\]", re.DOTALL)
+_SUBSCRIPT = re.compile(r"(.+)\[(?:(-?[0-9]{1,9})|([0-9]{1,9}):([0-9]{0,9}))\]", re.DOTALL)
 _NEARLY_SUBSCRIPT = re.compile(r"(.+)\[([0-9:-]*)\]", re.DOTALL)
 _OF_RUN = re.compile(r"(\w+)@(.+)")
 _SERVICE = "service="
@@ -94,8 +95,10 @@ def _by_name(question: Question, term: str, *, is_exclusion: bool) -> list[str]:
 
 def _regex(question: Question, term: str) -> re.Pattern[str]:
     try:
-        return re.compile(term[1:])
-    except re.error as error:
+        with warnings.catch_warnings():  # of what a later Python may read otherwise, as `[[`
+            warnings.simplefilter("ignore")
+            return re.compile(term[1:])
+    except (re.error, OverflowError, RecursionError) as error:
         mend = "',' splits patterns" if "," in question.pattern else "':' and blanks split patterns"
         raise question.wrong(
             f"bad regular expression {shown(term[1:])}: {error}", f"correct it ({mend}, inside one too)"
@@ -108,7 +111,7 @@ def _without_subscript(question: Question, term: str) -> str:
     if found is None:
         nearly = _NEARLY_SUBSCRIPT.fullmatch(term)
         if nearly is not None:
-            raise question.wrong(f"'[{nearly[2]}]' is not a subscript", "write [0], [-1], [0:2] or [2:]")
+            raise question.wrong(f"{shown(f'[{nearly[2]}]')} is not a subscript", "write [0], [-1], [0:2] or [2:]")
         return term
     if _NEARLY_SUBSCRIPT.fullmatch(found[1]):
         raise question.wrong(f"{shown(term)} has two subscripts", "keep one")

@@ -10,7 +10,7 @@ from controller.inventory.patterns.question import Means, Question
 from controller.inventory.patterns.splitting import terms_of
 
 _EVERYTHING = ("all", "*")
-_SHARE = re.compile(r"([0-9]+)%")
+_SHARE = re.compile(r"([0-9]{1,9})%")
 
 
 def select(inventory: Inventory, pattern: str, limit: str | None = None, means: Means | None = None) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import re
 import warnings
 
 from controller.inventory.origins import InventoryError, Origin
-from controller.inventory.variables import Unsafe
+from controller.inventory.variables import Unsafe, check_numbers
 
 # These can't be literals, or are the commonest ones; they spare the parser, which is a hundred times slower.
 _WORD = re.compile(r"[A-Za-z_/~][A-Za-z0-9_.:/@~+-]*")
@@ -26,14 +26,16 @@ def value_of(text: str, origin: Origin) -> object:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             literal = ast.literal_eval(text)
-        return _plain(literal, text)
+        check_numbers(literal, origin)
+        return _plain(literal)
     except (ValueError, SyntaxError, TypeError):
         return text
     except (MemoryError, RecursionError):
         raise InventoryError.at(origin, "a value is nested too deep", "write it flatter") from None
 
 
-def _plain(literal: object, text: str) -> object:
+def _plain(literal: object) -> object:
+    """The literal with lists for tuples and sets. Raises TypeError for what no inventory can hold."""
     if literal is None or isinstance(literal, str | bool | int | float):
         return literal
     if isinstance(literal, bytes):
@@ -41,9 +43,9 @@ def _plain(literal: object, text: str) -> object:
     if isinstance(literal, complex):
         return str(literal)
     if isinstance(literal, dict):
-        return {_plain(key, str(key)): _plain(value, str(value)) for key, value in literal.items()}
+        return {_plain(key): _plain(value) for key, value in literal.items()}
     if isinstance(literal, set):
-        return [_plain(item, str(item)) for item in sorted(literal, key=repr)]
+        return [_plain(item) for item in sorted(literal, key=repr)]
     if isinstance(literal, list | tuple):
-        return [_plain(item, str(item)) for item in literal]
-    return text
+        return [_plain(item) for item in literal]
+    raise TypeError(literal)

@@ -9,6 +9,7 @@ from controller.inventory.names import shown
 from controller.inventory.origins import InventoryError, Origin
 from controller.inventory.sources.groups import Groups
 from controller.inventory.sources.table import Table
+from controller.inventory.variables import MAX_NUMBER, check_numbers, too_long
 
 _NOT_TOML = re.compile(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", re.DOTALL)
 # What ends a statement, or may hold a line's end that does not: strings first, longest first.
@@ -17,6 +18,7 @@ _TOKEN = re.compile(
 )
 _HEADER = re.compile(r"""\[\[?((?:"(?:\\.|[^"\\\n])*"|'[^'\n]*'|[^]"'\n])+)\]""")
 _KEY = re.compile(r"""(?:"(?:\\.|[^"\\\n])*"|'[^'\n]*'|[^="'\n])+""")
+_HUGE = re.compile(rf"[0-9_]{{{MAX_NUMBER},}}")
 
 MAX_NESTING = 100
 
@@ -32,6 +34,9 @@ def read(text: str, file: str, draft: Draft) -> None:
         what, number = (found[1], found[2]) if found else ("nested too deep", None)
         line = int(number) if number else text.count("\n") + 1
         raise InventoryError.at(Origin(file, line), f"not TOML: {what}", "correct the line") from None
+    except ValueError:  # Python's own limit on digits; the parser doesn't say where
+        number = next((number for number, line in enumerate(text.split("\n"), 1) if _HUGE.search(line)), 1)
+        raise too_long(Origin(file, number)) from None
     lines = _lines(text)
     table = _table(content, (), lines, 1, file)
     groups = Groups(file, draft)
@@ -69,7 +74,11 @@ def _table(content: Mapping[str, object], path: Path, lines: Mapping[Path, int],
     for key, value in content.items():
         here = lines.get((*path, key), line)
         table.lines[key] = here
-        table[key] = _table(value, (*path, key), lines, here, file) if isinstance(value, dict) else value
+        if isinstance(value, dict):
+            table[key] = _table(value, (*path, key), lines, here, file)
+        else:
+            check_numbers(value, Origin(file, here))
+            table[key] = value
     return table
 
 

@@ -20,13 +20,11 @@ from yaml.resolver import Resolver
 from controller.inventory.names import shown
 from controller.inventory.origins import InventoryError, Origin
 from controller.inventory.sources.table import Table
-from controller.inventory.variables import ENCRYPTED, Unsafe
+from controller.inventory.variables import ENCRYPTED, MAX_NUMBER, Unsafe, too_long
 
 MAX_NESTING = 100
 MAX_ALIASED = 10_000
 """Values that aliases may stand for, all together."""
-MAX_NUMBER = 1_000
-"""Characters of a number or a date; YAML 1.1's base 60 is quadratic in them."""
 
 _TAG = "tag:yaml.org,2002:"
 _AS_TEXT = frozenset({"!", _TAG + "str", _TAG + "merge", _TAG + "value"})
@@ -187,14 +185,14 @@ class _Composer:
 
     def _json_value(self, text: str, event: ScalarEvent) -> object:
         if len(text) > MAX_NUMBER:
-            raise self._error(event, f"a number of more than {MAX_NUMBER} characters", "put it in quotes")
+            raise too_long(Origin(self._file, _line(event)))
         if not text:
             raise self._error(event, "a key of more than 1,024 characters", "shorten it")
         return json.loads(text)
 
     def _typed(self, tag: str, text: str, event: ScalarEvent) -> object:
         if len(text) > MAX_NUMBER:
-            raise self._error(event, f"a number or date of more than {MAX_NUMBER} characters", "put it in quotes")
+            raise too_long(Origin(self._file, _line(event)))
         try:
             return SafeConstructor.yaml_constructors[tag](_CONSTRUCTOR, ScalarNode(tag, text))
         except (ValueError, OverflowError, KeyError, IndexError, AttributeError):
