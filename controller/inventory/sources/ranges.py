@@ -12,6 +12,8 @@ MAX_HOSTS = 100_000
 """Hosts that one entry may stand for."""
 
 _BRACKETED_PORT = re.compile(r"\[(.+)\]:([0-9]+)")
+# What Ansible takes a port off; of any other text, as `web_:22`, it makes one name.
+_BEFORE_PORT = re.compile(r"\w[\w-]*(?<![_-])(?:\.\w[\w-]*(?<![_-]))*")
 _SEGMENT = re.compile(r"\[([^\[\]]*)\]")
 _BOUNDS = "write [begin:end] or [begin:end:step], for example web[01:12]"
 
@@ -50,7 +52,11 @@ def split_port(text: str, origin: Origin) -> tuple[str, int | None]:
     if outside.count(":") != 1:
         return text, None
     at = text.rindex(":")
-    return text[:at], _port(text[at + 1 :], text, origin)
+    port = _port(text[at + 1 :], text, origin)
+    if not _BEFORE_PORT.fullmatch(_SEGMENT.sub("1", text[:at])):
+        what = f"{shown(text)} is no host with a port: Ansible reads it as one name"
+        raise InventoryError.at(origin, what, f"write ansible_port={port} instead")
+    return text[:at], port
 
 
 def _is_one_address(inside: str) -> bool:

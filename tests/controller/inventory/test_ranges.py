@@ -46,6 +46,13 @@ def test_a_port_comes_after_the_last_colon_but_not_in_a_bare_ipv6_address(
     assert expand(text, HERE) == (names, port)
 
 
+@pytest.mark.covers("inv:S14")
+@pytest.mark.parametrize("text", ["web_:22", "web-:22", "web..x:22", ".web:22", "user@web:22", "w[1:2]_:22"])
+def test_a_port_that_ansible_takes_for_a_part_of_the_name_is_refused(text: str) -> None:
+    with pytest.raises(InventoryError, match=r"it as one name; write ansible_port=22 instead$"):
+        expand(text, HERE)
+
+
 @pytest.mark.covers("inv:S13", "inv:S14")
 @pytest.mark.parametrize(
     "text",
