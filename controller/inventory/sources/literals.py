@@ -11,6 +11,7 @@ from controller.inventory.variables import Unsafe, check_numbers
 _WORD = re.compile(r"[A-Za-z_/~][A-Za-z0-9_.:/@~+-]*")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _ADDRESS = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+[0-9.]*")
+_TOO_DEEP = "too many nested parentheses"
 _CONSTANTS: dict[str, object] = {"True": True, "False": False, "None": None}
 
 
@@ -28,10 +29,11 @@ def value_of(text: str, origin: Origin) -> object:
             literal = ast.literal_eval(text)
         check_numbers(literal, origin)
         return _plain(literal)
-    except (ValueError, SyntaxError, TypeError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as why:
+        # Ansible takes a list that is too deep for Python as a text, and says nothing.
+        if isinstance(why, MemoryError | RecursionError) or _TOO_DEEP in str(why):
+            raise InventoryError.at(origin, "a value is nested too deep", "write it flatter") from None
         return text
-    except (MemoryError, RecursionError):
-        raise InventoryError.at(origin, "a value is nested too deep", "write it flatter") from None
 
 
 def _plain(literal: object) -> object:
