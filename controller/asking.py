@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from signal import Signals
 
-from controller import compare, fleet
+from controller import compare, fan_out, fleet
 from controller.calling import MARGIN, Bounds
 from controller.endings import State
 from controller.fan_out import Interrupted
@@ -42,10 +43,13 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """A report for each host that was chosen, in their order; after Ctrl-C not all of them may have been asked."""
+    """A report for each host that was chosen, in their order.
+
+    `signal` is the first one that came; after it not all of them may have been asked.
+    """
 
     reports: tuple[HostReport, ...]
-    interrupted: bool = False
+    signal: Signals | None = None
 
 
 def check_fleet(
@@ -64,11 +68,11 @@ def check_fleet(
     reports = {host.name: _agentless(host.name) for host in hosts if not connection.has_agent(host)}
     linked = {host.name: found for host in hosts if (found := described.links(host))}
 
-    heard: list[int] = []
+    heard: list[Signals] = []
 
-    def note(waiting: int) -> None:
-        heard.append(waiting)
-        interrupted(waiting)
+    def note(number: Signals, waiting: int) -> None:
+        heard.append(number)
+        interrupted(number, waiting)
 
     async def collect() -> None:
         for skipped in tuple(reports.values()):
@@ -79,8 +83,8 @@ def check_fleet(
             reports[report.host] = report
             watch(report)
 
-    asyncio.run(collect())
-    return Answers(compare.with_odd_ones_out([reports[host.name] for host in hosts]), bool(heard))
+    fan_out.run(collect())
+    return Answers(compare.with_odd_ones_out([reports[host.name] for host in hosts]), heard[0] if heard else None)
 
 
 def _agentless(host: str) -> HostReport:

@@ -13,7 +13,8 @@ USAGE = 64
 BAD_DATA = 65
 NO_AGENT = 69
 NOT_PERMITTED = 77
-INTERRUPTED = 130
+# And the number of the signal: 130 after Ctrl-C, 143 after SIGTERM. No other code is as high.
+SIGNALLED = 128
 
 TABLE = """\
 Exit codes:
@@ -27,6 +28,7 @@ Exit codes:
   69   no agent answered, where the command needs one
   77   not permitted: certificates or role
   130  interrupted, as --watch always is: what came in is shown and kept
+       (143 ended by SIGTERM, 129 by SIGHUP)
 With --new and --baseline 2, 4 and 16 speak of what is new or worse alone.
 What is snoozed sets none of them.
 With --format nagios: 0 OK, 1 WARNING, 2 CRITICAL (or a host gives no

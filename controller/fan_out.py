@@ -1,12 +1,13 @@
 """Puts a question to many hosts at once and gives each exactly one ending, whatever happens to it.
 
 An ending comes when the host has answered or failed, when its own deadline is past, or when Ctrl-C says so: the first
-lets nobody begin any more and waits for those that were asked, the second leaves them.
+lets nobody begin any more and waits for those that were asked, the second leaves them. SIGTERM and SIGHUP are both at
+once.
 """
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, TypeVar
@@ -21,11 +22,12 @@ from controller.endings import State
 from controller.inventory.connection import Endpoint
 from controller.transport.answers import TooMuch
 
-# Told at the first Ctrl-C: how many hosts are waited for.
-Interrupted = Callable[[int], None]
+# Told at the first signal: which, and how many hosts are waited for.
+Interrupted = Callable[[signal.Signals, int], None]
 
 NOT_ASKED = "interrupted before it was asked"
 LEFT = "asked, and left by a second interrupt before it had answered"
+FINAL = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Exchange(Protocol):
@@ -47,6 +49,7 @@ class Exchange(Protocol):
 
 
 E = TypeVar("E", bound=Exchange)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +74,28 @@ async def fan_out(
 ) -> AsyncIterator[Ending[E]]:
     """Endings in the order in which they come. Ctrl-C is heeded where `interrupted` is given, until the loop ends."""
     asking = _Asking(calls, exchanges)
-    if interrupted is not None and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+    if interrupted is not None:
         # Taken off by the loop when it is closed: one that comes while all this ends has nothing to break off.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, asking.interrupt, interrupted)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, *FINAL):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, asking.interrupt, number, interrupted)
     try:
         async for ending in asking.endings():
             yield ending
     finally:
         asking.leave()
+
+
+def run(asking: Coroutine[object, object, T]) -> T:
+    """asyncio.run for what fans out: afterwards signals do again what they did before."""
+    before = {number: signal.getsignal(number) for number in FINAL}
+    try:
+        return asyncio.run(asking)
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
 
 
 class _Host(Generic[E]):
@@ -131,17 +148,21 @@ class _Asking(Generic[E]):
             if host.task is not None:
                 host.task.cancel()
 
-    def interrupt(self, tell: Interrupted) -> None:
+    def interrupt(self, number: signal.Signals, tell: Interrupted) -> None:
+        final = number in FINAL
         self._interrupts += 1
         if self._interrupts == 1:
             for host in self._hosts:
                 if not host.begun and not host.ended:
-                    self._end_early(host, State.CANCELLED, NOT_ASKED)
-            tell(sum(not host.ended for host in self._hosts))
-            return
-        for host in self._hosts:
-            if not host.ended:
-                self._end_early(host, State.UNKNOWN, LEFT)
+                    self._end_early(
+                        host, State.CANCELLED, f"{number.name} came before it was asked" if final else NOT_ASKED
+                    )
+            tell(number, 0 if final else sum(not host.ended for host in self._hosts))
+        if self._interrupts > 1 or final:
+            for host in self._hosts:
+                if not host.ended:
+                    cause = f"asked, and left by {number.name} before it had answered" if final else LEFT
+                    self._end_early(host, State.UNKNOWN, cause)
 
     async def _host(self, host: _Host[E]) -> Ending[E] | None:
         """None where the host had its ending before, and nothing came late."""

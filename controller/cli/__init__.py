@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -12,9 +13,11 @@ except ModuleNotFoundError:
     sys.exit("fleetmedic: this environment has the agent alone: install fleetmedic with the extra [all]")
 
 from controller import VERSION
+from controller.cli import process
 
 USAGE = 64
 BAD_DATA = 65
+SIGNALLED = 128
 # Command: the module that has it as `command`, and its line in the help.
 COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -77,10 +80,7 @@ def main() -> None:
     """The console script. Every error ends as one line on standard error, and an exit code of its kind."""
     # gRPC's own log lines are for its developers; the causes are ours to say. Read when grpc is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # noqa: TID251 - the edge
-    # A descriptor that the caller closed is None here, and print() and isatty() of it an error.
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - to the end of the process
+    process.prepare()
     click.UsageError.exit_code = USAGE
     click.BadParameter.exit_code = USAGE
     sys.exit(_run())
@@ -93,19 +93,20 @@ def _run() -> int:
         return BAD_DATA
     try:
         result = program.main(prog_name="fleetmedic", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("fleetmedic: interrupted", err=True)
-        return 130
-    except (BrokenPipeError, SystemExit):
-        # click makes a SystemExit of a broken pipe.
-        # Whoever read us has seen enough; no second complaint when Python flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except (click.Abort, KeyboardInterrupt) as error:
+        # click makes an Abort of what ended us.
+        why = error.__cause__ if isinstance(error.__cause__, process.Ended) else error
+        number = why.number if isinstance(why, process.Ended) else signal.SIGINT
+        click.echo(f"fleetmedic: {process.said(number)}", err=True)
+        return SIGNALLED + number
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
     except Exception as error:  # noqa: BLE001 - the boundary: a user never sees a traceback
         from controller.cli import trouble  # noqa: PLC0415 - only on the way out
 

@@ -1,13 +1,13 @@
 """fleetmedic describe: which agents are there, their versions, clocks and checks."""
 
-import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from signal import Signals
 
 import click
 
-from controller import VERSION, asking, describing, exit_codes
+from controller import VERSION, asking, describing, exit_codes, fan_out
 from controller.cli import looking, options, targeting
 from controller.cli.looking import Asked
 from controller.cli.options import Desk
@@ -69,12 +69,12 @@ class Told:
     """What each host of a pattern says of itself, in their order."""
 
     items: Sequence[Described]
-    interrupted: bool = False
+    signal: Signals | None = None
 
     def code(self) -> int:
         """0 where all that have an agent answered, 4 where some did not, 69 where none did; 130 after Ctrl-C."""
-        if self.interrupted:
-            return exit_codes.INTERRUPTED
+        if self.signal is not None:
+            return exit_codes.SIGNALLED + self.signal
         if not any(item.answer for item in self.items):
             return exit_codes.NO_AGENT
         silent = any(item.answer is None and item.state != State.SKIPPED for item in self.items)
@@ -90,15 +90,15 @@ def ask(desk: Desk, chosen: Asked, watch: Callable[[Described], None] | None = N
     for item in made.values():
         if watch is not None:
             watch(item)
-    heard: list[int] = []
+    heard: list[Signals] = []
 
-    def interrupted(waiting: int) -> None:
-        heard.append(waiting)
-        looking.tell_interrupted(waiting)
+    def interrupted(number: Signals, waiting: int) -> None:
+        heard.append(number)
+        looking.tell_interrupted(number, waiting)
 
-    described = asyncio.run(describing.describe(asked, identity, chosen.bounds, interrupted, watch))
+    described = fan_out.run(describing.describe(asked, identity, chosen.bounds, interrupted, watch))
     made |= {item.host: item for item in described}
-    return Told([made[host.name] for host in hosts], bool(heard))
+    return Told([made[host.name] for host in hosts], heard[0] if heard else None)
 
 
 def _here(desk: Desk, asked: Asked) -> Described:

@@ -4,13 +4,14 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from signal import Signals
 
 import click
 
 from controller import asking
 from controller.asking import Answers, Question
 from controller.calling import Bounds
-from controller.cli import targeting
+from controller.cli import process, targeting
 from controller.cli.options import Desk
 from controller.cli.targeting import Target
 from controller.endings import State
@@ -74,11 +75,11 @@ def identity(desk: Desk, asked: Asked) -> Identity | None:
     return files.load(desk.text("certificate"), desk.text("key"), desk.text("ca"), desk.now())
 
 
-def tell_interrupted(waiting: int) -> None:
+def tell_interrupted(number: Signals, waiting: int) -> None:
     """What the first Ctrl-C gets, on standard error."""
     hosts = "1 host that was" if waiting == 1 else f"{waiting} hosts that were"
-    said = f"waiting for {hosts} asked; again to leave now" if waiting else "no host is waited for"
-    click.echo(f"fleetmedic: interrupted: {said}", err=True)
+    waited = f"waiting for {hosts} asked; again to leave now" if waiting else "no host is waited for"
+    click.echo(f"fleetmedic: {process.said(number)}: {waited}", err=True)
 
 
 def look(

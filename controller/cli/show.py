@@ -88,7 +88,7 @@ def command(
             click.echo(record)
     else:
         show_text.body(desk.paper(no_colour=no_colour), name, shown, len(reports), len(made.rows) - len(shown.rows))
-    return exit_codes.INTERRUPTED if answers.interrupted else _code(reports, made)
+    return _code(reports, made) if answers.signal is None else exit_codes.SIGNALLED + answers.signal
 
 
 def _asked(desk: Desk, kind: Kind, target: Target, services: tuple[str, ...]) -> Answers:

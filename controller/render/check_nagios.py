@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from controller.endings import ACHIEVED, SILENT, State
-from controller.exit_codes import INTERRUPTED
+from controller.exit_codes import SIGNALLED
 from controller.host_report import HARMLESS, HostReport
 from controller.render.check_text import ORDER, WORDS, counted, tally, until
 from controller.render.escape import line
@@ -23,7 +23,7 @@ _SPECIAL = str.maketrans({"|": "/", "<": "(", ">": ")", "`": "'"})
 
 def code(run: Run) -> int:
     """Critical: a check is, or a host gives no answer. Unknown: something could not look. Warning: a check warns."""
-    if run.exit_code == INTERRUPTED:
+    if run.exit_code >= SIGNALLED:
         return UNKNOWN
     if any(report.state in SILENT or STATUS_CRIT in report.statuses for report in run.reports):
         return CRITICAL

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from controller.endings import State
-from controller.exit_codes import INTERRUPTED
+from controller.exit_codes import SIGNALLED
 from controller.host_report import HARMLESS, HostReport
 from controller.store import deployments, events, ids, looked
 from fleetmedic.v1.agent_pb2 import CheckResponse
@@ -148,7 +148,7 @@ def names(base: sqlite3.Connection) -> list[str]:
 def last(base: sqlite3.Connection) -> str | None:
     """The name of the newest run that nobody interrupted; None in an empty store."""
     row = base.execute(
-        "SELECT id FROM runs WHERE exit_code != ? ORDER BY started_at DESC LIMIT 1", (INTERRUPTED,)
+        "SELECT id FROM runs WHERE exit_code < ? ORDER BY started_at DESC LIMIT 1", (SIGNALLED,)
     ).fetchone()
     return None if row is None else row[0]
 
@@ -156,9 +156,9 @@ def last(base: sqlite3.Connection) -> str | None:
 def last_alike(base: sqlite3.Connection, pattern: str, inventory: str, asked: str) -> str | None:
     """The name of the newest run of the same pattern, inventory and question that nobody interrupted."""
     row = base.execute(
-        "SELECT id FROM runs WHERE pattern = ? AND inventory = ? AND asked = ? AND exit_code != ?"
+        "SELECT id FROM runs WHERE pattern = ? AND inventory = ? AND asked = ? AND exit_code < ?"
         " ORDER BY started_at DESC LIMIT 1",
-        (pattern, inventory, asked, INTERRUPTED),
+        (pattern, inventory, asked, SIGNALLED),
     ).fetchone()
     return None if row is None else row[0]
 

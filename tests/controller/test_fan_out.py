@@ -42,7 +42,7 @@ PART = CheckResponse(findings=[reports.finding(status=STATUS_CRIT)]).SerializeTo
 async def asked(
     endpoints: Sequence[Endpoint], identity: Identity, bounds: Bounds, told: list[int] | None = None
 ) -> AsyncIterator[HostReport]:
-    heed = None if told is None else told.append
+    heed = None if told is None else (lambda _, waiting: told.append(waiting))
     async for report in fleet.check(dict.fromkeys(endpoints, REQUEST), identity, bounds, heed):
         yield report
 

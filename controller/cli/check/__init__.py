@@ -12,7 +12,7 @@ from controller.asking import Question
 from controller.cli import looking, options, targeting
 from controller.cli.check.keeping import Keeping
 from controller.cli.check.once import Checking, Looked, against
-from controller.cli.check.showing import PROGRAMS, Showing, Wanted, listener
+from controller.cli.check.showing import PROGRAMS, Showing, Wanted
 from controller.cli.options import Desk
 from controller.cli.targeting import Target
 from controller.inventory.origins import InventoryError
@@ -204,8 +204,7 @@ def _once(checking: Checking, showing: Showing, keeping: Keeping, held: Against,
         before = keeping.last_alike(*checking.question())
     looked = checking.first(stream=not held)
     if not held:
-        with listener():
-            showing.whole(looked.run, looked.rest)
+        showing.whole(looked.run, looked.rest)
         code = looked.run.exit_code
     else:
         code = _show_changes(showing, before, looked)
@@ -226,10 +225,10 @@ def _once(checking: Checking, showing: Showing, keeping: Keeping, held: Against,
 
 def _show_changes(showing: Showing, before: Run | None, looked: Looked) -> int:
     found = against(before, looked)
-    interrupted = looked.run.exit_code == exit_codes.INTERRUPTED
-    code = exit_codes.INTERRUPTED if interrupted else changes.exit_code(found, strict=showing.wanted.strict)
-    with listener():
-        showing.changed(looked.run, found, looked.rest, code)
+    code = looked.run.exit_code
+    if code < exit_codes.SIGNALLED:
+        code = changes.exit_code(found, strict=showing.wanted.strict)
+    showing.changed(looked.run, found, looked.rest, code)
     return code
 
 

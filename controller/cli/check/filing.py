@@ -6,7 +6,7 @@ import click
 
 from controller import exit_codes
 from controller.cli.check.once import Looked
-from controller.cli.check.showing import Showing, listener
+from controller.cli.check.showing import Showing
 from controller.render.escape import line
 
 
@@ -19,7 +19,6 @@ def file(folder: Path, looked: Looked, showing: Showing) -> int:
     except OSError as error:
         click.echo(f"fleetmedic: not written: {line(str(error.filename or folder))}: {error.strerror}", err=True)
         return exit_codes.OWN_ERROR
-    with listener():
-        # What is for programs, or for a channel, has no line more.
-        click.echo(f"wrote {line(str(folder.absolute()))}", err=showing.wanted.format != "text")
+    # What is for programs, or for a channel, has no line more.
+    click.echo(f"wrote {line(str(folder.absolute()))}", err=showing.wanted.format != "text")
     return 0

@@ -72,8 +72,8 @@ class Checking:
         whole = Run("", "check", started, seconds, asked.pattern, asked.inventory, answers.reports, 0, self._flags)
         run, rest = snoozing.apply(whole, snoozes if stream else self._keeping.snoozes(), started + seconds)
         code = exit_codes.of_check(run.reports, strict=self._showing.wanted.strict)
-        if answers.interrupted:
-            code = exit_codes.INTERRUPTED
+        if answers.signal is not None:
+            code = exit_codes.SIGNALLED + answers.signal
         whole, trouble = self._keep(replace(whole, exit_code=code))
         return Looked(whole, replace(run, id=whole.id, exit_code=code), rest, trouble)
 

@@ -1,10 +1,9 @@
 """How a check's answer reaches its reader: in their format, with progress at a terminal."""
 
-import contextlib
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from signal import Signals
 
 from controller.changes import Changes
 from controller.cli import looking
@@ -49,17 +48,15 @@ class Showing:
 
     def answered(self, report: HostReport, resting: Sequence[Resting]) -> None:
         """A line for each host as it comes in, for programs that read lines."""
-        with listener():
-            print(check_json.one_line(check_json.host(report, resting)), flush=True)
+        print(check_json.one_line(check_json.host(report, resting)), flush=True)
 
     def late(self, report: HostReport) -> None:
         """A line more for a host that had its own: its answer came after its deadline, and changes nothing."""
-        with listener():
-            print(check_json.one_line(check_json.late(report)), flush=True)
+        print(check_json.one_line(check_json.late(report)), flush=True)
 
-    def interrupted(self, waiting: int) -> None:
+    def interrupted(self, number: Signals, waiting: int) -> None:
         self._wipe()
-        looking.tell_interrupted(waiting)
+        looking.tell_interrupted(number, waiting)
 
     def progress(self, hosts: int) -> None:
         """One more host has answered. Programs are told nothing of it, though a person may watch their terminal."""
@@ -124,13 +121,3 @@ class Showing:
             for record in changes_json.records(changes):
                 print(check_json.one_line({"type": "change", **record}))
             print(check_json.one_line(changes_json.summary(run, changes, rest, code)))
-
-
-@contextlib.contextmanager
-def listener() -> Iterator[None]:
-    """Whoever reads us may have seen enough; the check goes on, for its exit code and its place in the store."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,7 @@
 """check --watch: looks again every so often and tells what changed, one line each, until it is interrupted."""
 
 import math
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 import click
 
 from controller import exit_codes
+from controller.cli import process
 from controller.cli.check.once import Checking, Looked, against
 from controller.cli.check.showing import Showing
 from controller.render import changes_json, changes_text, check_json
@@ -25,30 +27,36 @@ class Round:
 
 
 def watch(checking: Checking, showing: Showing, interval: float) -> int:
-    """Ends with 130, or with the error that ended it; `interval` in seconds."""
+    """Ends with 130, with the error that ended it, or with 0 where nobody reads it any more; `interval` in seconds."""
     began = time.monotonic()
     first = checking.first()
-    # A reader that went away is not swallowed as elsewhere: there is nobody left to watch for.
     showing.whole(first.run, first.rest)
     sys.stdout.flush()
     _complain(first)
     if _interrupted(first):
-        return exit_codes.INTERRUPTED
+        return first.run.exit_code
     at = Round(1, first)
+    code = exit_codes.SIGNALLED + signal.SIGINT
     try:
-        while True:
+        # Without a reader there is nobody to watch for.
+        while not process.reader_left():
             _heartbeat(showing, at, interval)
             time.sleep(pause(time.monotonic() - began, interval))
             now = checking.again()
             if _interrupted(now):
+                code = now.run.exit_code
                 break
             _tell(showing, at.last, now)
             at = Round(at.looks + 1, now)
+        else:
+            return 0
+    except process.Ended as ended:
+        code = exit_codes.SIGNALLED + ended.number
     except KeyboardInterrupt:
         pass
     showing.clear()
     _end(showing, at)
-    return exit_codes.INTERRUPTED
+    return code
 
 
 def pause(passed: float, interval: float) -> float:
@@ -101,4 +109,4 @@ def _end(showing: Showing, at: Round) -> None:
 
 def _interrupted(looked: Looked) -> bool:
     """A look that was broken off is no state of the fleet."""
-    return looked.run.exit_code == exit_codes.INTERRUPTED
+    return looked.run.exit_code >= exit_codes.SIGNALLED
