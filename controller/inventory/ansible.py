@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-import subprocess
+import time
 from collections.abc import Mapping, Sequence
 
 from controller.inventory.draft import Draft
@@ -11,11 +11,14 @@ from controller.inventory.graph import Inventory
 from controller.inventory.loading import is_host_list, refuse_missing
 from controller.inventory.names import shown
 from controller.inventory.origins import InventoryError
+from controller.inventory.program import TooMuch, TooSlow, run
 from controller.inventory.sources import script_answer
 
 PROGRAM = "ansible-inventory"
 SECONDS = 120.0
 """It takes about 1 ms for a host, and there may be 50,000."""
+MAX_BYTES = 256 * 1024 * 1024
+MAX_COMPLAINT = 8 * 1024 * 1024
 
 # It ends with 0 though it left something out; these make it say so, or end with 1.
 _STRICT = {
@@ -56,27 +59,26 @@ def _listed(
 ) -> tuple[Mapping[str, object], list[str]]:
     """Its answer, and what it warns of: keys that stand twice, among others."""
     named = [word for source in sources for word in ("-i", source)]
+    command = [program, "--list", *named]
     try:
-        done = subprocess.run(
-            [program, "--list", *named],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=SECONDS,
-            env={**environment, **_STRICT},
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+        done = run(command, time.monotonic() + SECONDS, MAX_BYTES, MAX_COMPLAINT, {**environment, **_STRICT})
+    except TooSlow:
         raise InventoryError(f"{PROGRAM} took longer than {SECONDS:g}s; run it by hand to see why") from None
+    except TooMuch:
+        raise InventoryError(f"{PROGRAM} prints more than {MAX_BYTES >> 20} MiB; run it by hand to see why") from None
     except OSError as error:
         raise InventoryError(f"{PROGRAM} can't be run: {error.strerror}; install Ansible") from None
-    said = done.stderr.decode("utf-8", "replace")
+    if len(done.complaint) >= MAX_COMPLAINT:
+        # What it left out may be told in what was cut off.
+        raise InventoryError(f"{PROGRAM} warns for more than {MAX_COMPLAINT >> 20} MiB; run it by hand to see why")
+    said = done.complaint.decode("utf-8", "replace")
     left_out = _LEFT_OUT.search(said)
-    if done.returncode or left_out is not None:
+    if done.code or left_out is not None:
         found = _ERROR.search(said)
         why = found[1] if found else left_out[0] if left_out else said.strip().rpartition("\n")[2]
         raise InventoryError(f"{' '.join(sources)}: {PROGRAM} says: {shown(why)}; run it by hand for the whole of it")
     try:
-        answer = json.loads(done.stdout)
+        answer = json.loads(done.output)
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):

@@ -1,15 +1,12 @@
 """Reads an executable source: runs it with --list (and --host NAME), bounded in time and output, never in a shell."""
 
 import json
-import os
-import selectors
-import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from errno import ENOEXEC
 from pathlib import Path
 
+from controller.inventory import program
 from controller.inventory.draft import Draft
 from controller.inventory.names import shown
 from controller.inventory.origins import InventoryError, Origin
@@ -71,53 +68,17 @@ class _Script:
         return table
 
     def _run(self, words: tuple[str, ...]) -> bytes:
-        process = subprocess.Popen(
-            [self._command, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
         try:
-            output, complaint = self._collect(process)
-            code = process.wait(max(0.0, self._until - time.monotonic()))
-        except subprocess.TimeoutExpired:
+            ended = program.run([self._command, *words], self._until, MAX_BYTES, MAX_COMPLAINT)
+        except program.TooSlow:
             raise self._too_slow() from None
-        finally:
-            if process.poll() is None:
-                # With all that it started.
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-            for pipe in (process.stdout, process.stderr):
-                assert pipe is not None
-                pipe.close()
-        if code:
-            said = complaint.decode("utf-8", "replace").strip().rpartition("\n")[2]
-            ended = f"it was ended by signal {-code}" if code < 0 else f"it ended with exit code {code}"
-            raise self._wrong(f"{ended}{f', saying {shown(said)}' if said else ''}", "mend the script")
-        return output
-
-    def _collect(self, process: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:
-        """What it writes, until it closes both pipes."""
-        assert process.stdout is not None
-        assert process.stderr is not None
-        output, complaint = bytearray(), bytearray()
-        with selectors.DefaultSelector() as waiting:
-            waiting.register(process.stdout, selectors.EVENT_READ, output)
-            waiting.register(process.stderr, selectors.EVENT_READ, complaint)
-            while waiting.get_map():
-                ready = waiting.select(max(0.0, self._until - time.monotonic()))
-                if not ready:
-                    raise self._too_slow()
-                for key, _ in ready:
-                    piece = os.read(key.fd, 65536)
-                    if not piece:
-                        waiting.unregister(key.fileobj)
-                    elif key.data is output or len(complaint) < MAX_COMPLAINT:
-                        key.data.extend(piece)
-                if len(output) > MAX_BYTES:
-                    raise self._wrong(f"it prints more than {MAX_BYTES // 1024**2} MiB", "print the inventory alone")
-        return bytes(output), bytes(complaint)
+        except program.TooMuch:
+            raise self._wrong(f"it prints more than {MAX_BYTES // 1024**2} MiB", "print the inventory alone") from None
+        if code := ended.code:
+            complaint = ended.complaint.decode("utf-8", "replace").strip().rpartition("\n")[2]
+            why = f"it was ended by signal {-code}" if code < 0 else f"it ended with exit code {code}"
+            raise self._wrong(f"{why}{f', saying {shown(complaint)}' if complaint else ''}", "mend the script")
+        return ended.output
 
     def _too_slow(self) -> InventoryError:
         return self._wrong(

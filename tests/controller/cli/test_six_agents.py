@@ -304,6 +304,23 @@ def dialled(port: int) -> bool:
 
 
 @pytest.mark.covers("inv:F7", "inv:F9")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_check_that_is_ended_shows_and_keeps_what_came_in(site: Site, number: signal.Signals, code: int) -> None:
+    inventory = site.inventory({"web02": site.mute, "web03": site.mute}, names=NAMES[:3])
+    words = ("-i", inventory, *MEMORY, "-T", "30s", "--deadline", "60s", "--forks", "2")
+    with site.running("check", *words) as process:
+        answered(site)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=5)
+    assert (process.returncode, err) == (code, f"fleetmedic: ended by {number.name}: no host is waited for\n")
+    assert f"UNKNOWN web02 asked, and left by {number.name} before it had answered" in out
+    assert "OK web01\n" in out
+    assert f"   exit code {code}\n" in out
+    kept = site.desk.run("runs", "list", "--most", "1").out
+    assert f"exit {code}" in kept
+
+
+@pytest.mark.covers("inv:F7", "inv:F9")
 @pytest.mark.parametrize("words", [("show", "disk"), ("describe",), ("inventory", "ping")])
 def test_other_commands_that_ask_are_interrupted_alike(site: Site, words: tuple[str, ...]) -> None:
     inventory = site.inventory({"web02": site.mute}, names=NAMES[:2])

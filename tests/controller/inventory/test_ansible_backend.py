@@ -97,3 +97,12 @@ def test_a_wrong_variable_names_the_command_and_the_host(tmp_path: Path) -> None
     file.write_text("w1 fleetmedic_port=x\n")
     inventory = ansible.load([str(file)], environment(tmp_path))
     assert str(inventory.host("w1").variables["fleetmedic_port"].origin) == "ansible-inventory: w1"
+
+
+@pytest.mark.covers("inv:I127")
+def test_warnings_without_end_are_refused_for_what_is_left_out_may_be_among_them(tmp_path: Path) -> None:
+    program = tmp_path / "ansible-inventory"
+    program.write_text("#!/bin/sh\nhead -c 9000000 /dev/zero >&2; echo '{}'\n")
+    program.chmod(0o755)
+    with pytest.raises(InventoryError, match="ansible-inventory warns for more than 8 MiB"):
+        ansible.load(["01_basic.ini"], {"PATH": f"{tmp_path}:{os.defpath}"})

@@ -13,6 +13,7 @@ from controller.inventory.loading import load
 from controller.inventory.origins import InventoryError
 from controller.inventory.sources import script
 from controller.inventory.variables import ENCRYPTED, Unsafe
+from tests.lab.waiting import until
 
 
 def program(folder: Path, body: str, name: str = "fleet.sh") -> str:
@@ -65,12 +66,23 @@ def test_a_script_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> Non
     with pytest.raises(InventoryError, match=r"the script: it took longer than 0\.5s; make it faster"):
         script.read(Path(source), Draft(), 0.5)
     assert time.monotonic() - began < 3
-    deadline = time.monotonic() + 5
-    while Path(f"/proc/{pid.read_text().strip()}").exists() and time.monotonic() < deadline:
-        if Path(f"/proc/{pid.read_text().strip()}/stat").read_text().split()[2] == "Z":
-            break
-        time.sleep(0.02)
-    assert time.monotonic() < deadline
+    until("what it started is ended", lambda: not runs(pid))
+
+
+@pytest.mark.covers("inv:I123")
+def test_what_a_script_left_behind_is_ended_though_it_ended_by_itself(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    source = program(tmp_path, f'sleep 1000 >/dev/null 2>&1 & echo $! > {pid}; echo \'{{"web": ["w1"]}}\'')
+    assert list(load([source]).hosts) == ["w1"]
+    until("what it started is ended", lambda: not runs(pid))
+
+
+def runs(pid: Path) -> bool:
+    status = Path(f"/proc/{pid.read_text().strip()}/stat")
+    try:
+        return status.read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.covers("inv:I123")
