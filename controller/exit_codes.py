@@ -28,7 +28,8 @@ Exit codes:
   69   no agent answered, where the command needs one
   77   not permitted: certificates or role
   130  interrupted, as --watch always is: what came in is shown and kept
-       (143 ended by SIGTERM, 129 by SIGHUP)
+  143  the same by SIGTERM
+  129  the same by SIGHUP
 With --new and --baseline 2, 4 and 16 speak of what is new or worse alone.
 What is snoozed sets none of them.
 With --format nagios: 0 OK, 1 WARNING, 2 CRITICAL (or a host gives no

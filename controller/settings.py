@@ -37,6 +37,10 @@ KNOWN: Mapping[str, tuple[str, str, str]] = {
     "store": ("path", "", "the file of runs and events"),
 }
 BACKENDS = ("own", "ansible")
+# Within these an agent answers; it is told a little less.
+ANSWERED = ("deadline", "host_deadline")
+SHORTEST = 0.2
+EMPTY = "is empty, as an unset variable leaves it; write one, or leave it out"
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
@@ -57,7 +61,7 @@ def resolve(flags: Mapping[str, str], environment: Mapping[str, str], uid: int) 
         if environment.get(variable):
             value = environment[variable]
             made[name] = Setting(value.replace(":", "\n") if name == "inventory" else value, f"environment {variable}")
-        if flags.get(name):
+        if name in flags:
             made[name] = Setting(flags[name], f"--{name.replace('_', '-')}")
     for name, setting in made.items():
         _check(name, setting)
@@ -99,7 +103,9 @@ def _text(name: str, value: object, origin: str, folder: Path) -> str:
     """A file's value as text; its paths count from the file's own folder."""
     kind = KNOWN[name][0]
     if kind == "paths" and isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return "\n".join(str(folder / Path(item).expanduser()) for item in value)
+        return "\n".join(item and str(folder / Path(item).expanduser()) for item in value)
+    if value == "":
+        return value
     if kind == "paths" and isinstance(value, str) and "," in value and not (folder / value).exists():
         # Hosts, as on the command line.
         return value
@@ -131,16 +137,23 @@ def _line(text: str, name: str) -> int:
 def _check(name: str, setting: Setting) -> None:
     if not _is_text(setting.value):
         raise SettingError(f"{setting.origin}: {name}: {setting.value!r} is not UTF-8 text: rename the file")
+    if setting.origin == "default":
+        return
     kind = KNOWN[name][0]
+    if not all(setting.value.split("\n")):
+        raise SettingError(f"{setting.origin}: {name}: {EMPTY}")
     if kind == "count" and not (re.fullmatch(r"[0-9]{1,5}", setting.value) and 1 <= int(setting.value) <= 10_000):
         raise SettingError(f"{setting.origin}: {name}: {setting.value!r} must be a whole number from 1 to 10000")
     if kind == "backend" and setting.value not in BACKENDS:
         raise SettingError(f"{setting.origin}: {name}: {setting.value!r} is not known: write own or ansible")
-    if kind == "seconds" and setting.origin != "default":
+    if kind == "seconds":
         try:
-            duration(setting.value)
+            seconds = duration(setting.value)
         except ValueError as error:
             raise SettingError(f"{setting.origin}: {name}: {error}") from error
+        if name in ANSWERED and seconds < SHORTEST:
+            too_short = f"{setting.value!r} leaves no time for an answer; 200ms is the least"
+            raise SettingError(f"{setting.origin}: {name}: {too_short}")
 
 
 def _is_text(value: str) -> bool:

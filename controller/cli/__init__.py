@@ -4,7 +4,8 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 
 try:
@@ -91,6 +92,10 @@ def _run() -> int:
     if odd is not None:
         click.echo(f"fleetmedic: {odd!r} is not UTF-8 text: rename the file, or write the word again", err=True)
         return BAD_DATA
+    if (option := _without_value(sys.argv[1:])) is not None:
+        mend = "write one, or leave it out"
+        click.echo(f"fleetmedic: {option}: its value is empty, as an unset variable leaves it; {mend}", err=True)
+        return BAD_DATA
     try:
         result = program.main(prog_name="fleetmedic", standalone_mode=False)
         sys.stdout.flush()
@@ -112,6 +117,18 @@ def _run() -> int:
 
         return trouble.tell(error)
     return result if isinstance(result, int) else 0
+
+
+def _without_value(words: Sequence[str]) -> str | None:
+    """An option that was given nothing: some would fall back to a default, and ask other hosts than were meant."""
+    for word, following in pairwise([*words, "."]):
+        if word == "--":
+            return None
+        if word.startswith("-") and following == "":
+            return word
+        if word.startswith("--") and word.endswith("="):
+            return word[:-1]
+    return None
 
 
 def _is_text(word: str) -> bool:

@@ -113,6 +113,10 @@ class Desk:
 
 def desk(**flags: str | Sequence[str] | None) -> Desk:
     """The settings with this command's flags on top. SettingError for a bad one."""
-    given = {name: value if isinstance(value, str) else "\n".join(value) for name, value in flags.items() if value}
+    given = {
+        name: value if isinstance(value, str) else "\n".join(value)
+        for name, value in flags.items()
+        if value is not None and value != ()
+    }
     environment = dict(os.environ)  # noqa: TID251 - the edge
     return Desk(settings.resolve(given, environment, os.geteuid()), environment)

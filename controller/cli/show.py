@@ -71,15 +71,15 @@ def command(
     """
     desk = options.desk(**flags)
     kind = KINDS[name]
-    if services and run:
+    if services and run is not None:
         raise click.UsageError("--service goes with a new look, not with --run")
     target = Target(pattern, limit, expect, allow_unmatched)
-    if run and target != Target(pattern):
+    if run is not None and target != Target(pattern):
         raise click.UsageError("--limit, --expect and --allow-unmatched go with a new look, not with --run")
     if list_hosts:
         targeting.listed(looking.choose(desk, target).names)
         return 0
-    answers = Answers(_kept(desk, kind, run, pattern)) if run else _asked(desk, kind, target, services)
+    answers = Answers(_kept(desk, kind, run, pattern)) if run is not None else _asked(desk, kind, target, services)
     reports = answers.reports
     made = tables.table(kind, reports, services)
     shown = replace(made, rows=made.rows[:most])

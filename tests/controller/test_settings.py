@@ -99,6 +99,10 @@ BAD_FILES = [
         "1: zzz: is no setting; known: "
         "inventory, inventory_backend, certificate, key, ca, forks, deadline, host_deadline, connect_timeout, store",
     ),
+    ("inventory = ''\n", f"1: inventory: {settings.EMPTY}"),
+    ("inventory = ['a.ini', '']\n", f"1: inventory: {settings.EMPTY}"),
+    ("store = ''\n", f"1: store: {settings.EMPTY}"),
+    ("host_deadline = '150ms'\n", "1: host_deadline: '150ms' leaves no time for an answer; 200ms is the least"),
     ("[deadline]\nx = 1\n", "1: deadline: must be such as '10s'"),
     ("forks = 1\nforks = 2\n", "2: not TOML: Cannot overwrite a value"),
     ("forks = \n", "1: not TOML: Invalid value"),

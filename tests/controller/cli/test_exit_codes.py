@@ -1,5 +1,6 @@
 """The exit codes of the installed command, one case or more each, and never a traceback."""
 
+import signal
 import socket
 import stat
 import subprocess
@@ -267,6 +268,7 @@ def test_a_file_whose_name_is_no_text_is_65(desk: Desk, agent: Agent) -> None:
 def test_help_prints_the_whole_table_of_codes(desk: Desk) -> None:
     text = desk.check("--help").out
     codes = {0, *(value for name, value in vars(exit_codes).items() if name.isupper() and isinstance(value, int))}
+    signals = {exit_codes.SIGNALLED + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
     assert len(codes) == 10
-    for code in codes:
+    for code in (codes - {exit_codes.SIGNALLED}) | signals:
         assert f"\n    {code} " in text, code

@@ -100,6 +100,34 @@ def test_a_signal_ends_the_script_that_is_read_with_all_it_started(
 
 
 @pytest.mark.covers("inv:F6")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check", "-i", ""),
+        ("check", "--inventory="),
+        ("check", "-i", "a,b", "-i", ""),
+        ("check", "-i", "a,b", "--limit", ""),
+        ("check", "-i", "a,b", "--deadline", ""),
+        ("check", "--store", ""),
+        ("check", "--output-dir", ""),
+        ("show", "disk", "--run", ""),
+        ("inventory", "ping", "-i", "a,b", "--certificate", ""),
+        ("inventory", "hosts", "-i", ""),
+    ],
+)
+def test_an_option_without_a_value_falls_back_to_no_default(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = run(tmp_path, *words)
+    option = next(word for word in reversed(words) if word).rstrip("=")
+    mend = "write one, or leave it out"
+    assert (done.returncode, done.stdout, done.stderr) == (
+        65,
+        "",
+        f"fleetmedic: {option}: its value is empty, as an unset variable leaves it; {mend}\n",
+    )
+    assert not list(tmp_path.iterdir()), "nothing is made"
+
+
+@pytest.mark.covers("inv:F6")
 def test_nohup_has_its_way(tmp_path: Path) -> None:
     (tmp_path / "hosts.sh").write_text('#!/bin/sh\ntouch begun; sleep 1; echo \'{"web": ["w1"]}\'\n')
     (tmp_path / "hosts.sh").chmod(0o755)
