@@ -8,6 +8,7 @@ _COMMON = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 # Ranges are spelled out before; in a host list they are not, and there a name may keep its brackets.
 _SEGMENT = re.compile(r"\[[^\[\]]*\]")
 _SHOWN = 80
+_READ = 1000
 
 
 def printable(text: str) -> str:
@@ -18,8 +19,10 @@ def printable(text: str) -> str:
 
 
 def shown(text: object) -> str:
-    """A foreign value in quotes, escaped and cut to a length that fits a line."""
-    plain = printable(str(text))
+    """A foreign value in quotes, without what looks like a secret, escaped, and cut to a length that fits a line."""
+    from controller import redacted  # where something is wrong, and nowhere else
+
+    plain = printable(redacted.named(str(text)[:_READ]))
     return f"'{plain[:_SHOWN]}...'" if len(plain) > _SHOWN else f"'{plain}'"
 
 
@@ -36,6 +39,8 @@ def address_flaw(text: str) -> str | None:
     """Why this can't be dialled, or None: an address is a safe host name without brackets."""
     if "[" in text or "]" in text:
         return "it holds a bracket"
+    if "@" in text:
+        return "it holds an @; a user is set as ansible_user"
     return host_flaw(text)
 
 

@@ -85,7 +85,7 @@ def tls(variable: Variable, field: str, service: str, text: str) -> Target:
 def dns(variable: Variable, field: str, service: str, text: str) -> Target:
     """The target of a name."""
     if address_flaw(text) is not None or ":" in text:
-        raise _wrong(variable, field, f"{shown(text)} is not a DNS name", "write one as db.example")
+        raise _wrong(variable, field, f"{variable.said(text)} is not a DNS name", "write one as db.example")
     return Target(probe="dns", service=service, name=text, host=text, origin=str(variable.origin))
 
 
@@ -93,7 +93,7 @@ def address(probe: str, variable: Variable, field: str, service: str, text: str)
     """The target of host:port."""
     found = _HOST_AND_PORT.fullmatch(text)
     if found is None or not _is_host(found) or not 1 <= int(found[3]) <= 65535:
-        raise _wrong(variable, field, f"{shown(text)} is not host:port", "write one as db01.example:5432")
+        raise _wrong(variable, field, f"{variable.said(text)} is not host:port", "write one as db01.example:5432")
     return Target(
         probe=probe,
         service=service,

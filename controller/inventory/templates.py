@@ -36,7 +36,8 @@ def used(host: Host, name: str) -> Variable | None:
     value = variable.value
     if isinstance(value, int | float) or (isinstance(value, str) and "{" not in value):
         return variable
-    return Variable(_Rendering(host, name, variable.origin).value(value, ()), variable.origin)
+    made = _Rendering(host, name, variable.origin).value(value, ())
+    return Variable(made, variable.origin, rendered=made != value)
 
 
 class _Rendering:

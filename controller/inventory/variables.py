@@ -44,6 +44,13 @@ class Variable:
 
     value: object
     origin: Origin
+    # Put together from other variables, which may be secret ones.
+    rendered: bool = False
+
+    def said(self, part: object = None) -> str:
+        """The value, or a part of it, for a message: in quotes, or unnamed where it may be a secret."""
+        text = str(self.value if part is None else part)
+        return "its value" if self.rendered or "@" in text or "://" in text else shown(text)
 
 
 def check_numbers(value: object, origin: Origin) -> None:

@@ -4,10 +4,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
-from controller import services
+from controller import redacted, services
 from controller.endings import State
 from controller.host_report import HARMLESS, HostReport
-from controller.render import redacted
 from controller.render.check_text import ORDER, WORDS, ago, counted, tally
 from controller.render.escape import line
 from controller.render.host_ranges import fold

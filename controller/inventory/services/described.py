@@ -126,7 +126,9 @@ def _containers(host: Host, service: str) -> tuple[str, ...]:
         return ()
     for name in (names := _texts(found, field)):
         if not _CONTAINER.fullmatch(name):
-            raise _wrong(found, field, f"{shown(name)} is not a container's name", "write it as docker ps shows it")
+            raise _wrong(
+                found, field, f"{found.said(name)} is not a container's name", "write it as docker ps shows it"
+            )
     return tuple(names)
 
 
@@ -139,9 +141,9 @@ def _links(host: Host, service: str) -> Links:
     made = []
     for title, link in value.items():
         if not isinstance(title, str) or not isinstance(link, str) or not re.match(r"https?://[^\s/]", link):
-            raise _wrong(found, field, f"{shown(title)} is no link", "write title: 'https://...'")
+            raise _wrong(found, field, f"{found.said(title)} is no link", "write title: 'https://...'")
         if not (link + title).isprintable() or " " in link:
-            raise _wrong(found, field, f"{shown(title)} holds a character that can't be shown", "write plain text")
+            raise _wrong(found, field, f"{found.said(title)} holds a character that can't be shown", "write plain text")
         if "@" in re.split(r"[/?#]", link.partition("://")[2])[0]:
             raise _wrong(found, field, "a link holds a password or a user", "write it without: it is printed")
         made.append(("" if title == link else title, link))
@@ -155,9 +157,7 @@ def _version(host: Host, field: str) -> None:
     if not isinstance(found.value, str):
         raise _no_text(host, found, field)
     if not _VERSION.fullmatch(found.value):
-        raise _wrong(
-            found, field, f"{shown(found.value)} is no version", "use letters, digits and ._+@:/-, at most 255"
-        )
+        raise _wrong(found, field, f"{found.said()} is no version", "use letters, digits and ._+@:/-, at most 255")
 
 
 def _no_text(host: Host, found: Variable, field: str) -> InventoryError:
@@ -200,7 +200,7 @@ def _matching(host: Host, field: str, pattern: re.Pattern[str], what: str) -> st
         return ""
     text = _text(found, field)
     if not pattern.fullmatch(text):
-        raise _wrong(found, field, f"{shown(text)} is not {what}", "use letters, digits, '_', '.' and '-'")
+        raise _wrong(found, field, f"its value is not {what}", "use letters, digits, '_', '.' and '-'")
     return text
 
 
@@ -211,7 +211,7 @@ def _path(host: Host, field: str) -> str:
 
 def _checked_path(found: Variable, field: str, text: str) -> str:
     if not text.startswith("/") or len(text) > _LONGEST_PATH or not text.isprintable():
-        raise _wrong(found, field, f"{shown(text)} is no absolute path", "write one as /etc/fleetmedic/password")
+        raise _wrong(found, field, "its value is no absolute path", "write one as /etc/fleetmedic/password")
     return text
 
 
@@ -220,7 +220,7 @@ def _yes(host: Host, field: str) -> bool:
     if found is None:
         return False
     if not isinstance(found.value, bool):
-        raise _wrong(found, field, f"{shown(found.value)} is neither true nor false", "write true or false, unquoted")
+        raise _wrong(found, field, f"{found.said()} is neither true nor false", "write true or false, unquoted")
     return found.value
 
 
