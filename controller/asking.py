@@ -29,6 +29,7 @@ from fleetmedic.v1.agent_pb2 import (
 from fleetmedic.v1.local_pb2 import REFUSAL_KIND_INVALID, REFUSAL_KIND_NOT_FOUND, Caller, LocalRequest, Refusal
 
 Watch = Callable[[HostReport], None]
+NOTHING = "it answered, but with no finding at all: nothing was checked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ def check_fleet(
         for skipped in tuple(reports.values()):
             watch(skipped)
         async for report in fleet.check(asked, identity, bounds, note):
+            report = _unless_empty(report, question)
             if report.host in linked:
                 report = replace(report, links=linked[report.host])
             reports[report.host] = report
@@ -85,6 +87,13 @@ def check_fleet(
 
     fan_out.run(collect())
     return Answers(compare.with_odd_ones_out([reports[host.name] for host in hosts]), heard[0] if heard else None)
+
+
+def _unless_empty(report: HostReport, question: Question) -> HostReport:
+    """An answer without a single finding is no good news, where findings were asked for."""
+    if report.state != State.OK or report.answer.findings or question.probes:
+        return report
+    return replace(report, state=State.FAILED, cause=NOTHING)
 
 
 def _agentless(host: str) -> HostReport:
@@ -124,7 +133,7 @@ def _request(question: Question, deadline: float) -> CheckRequest:
 
 def check_here(question: Question, name: str, deadline: float, watch: Watch) -> Answers:
     """The one report of this machine, by an agent process of its own."""
-    report = asyncio.run(_check_here(question, name, deadline))
+    report = _unless_empty(asyncio.run(_check_here(question, name, deadline)), question)
     watch(report)
     # Containers of one service may differ on one host too.
     return Answers(compare.with_odd_ones_out([report]))

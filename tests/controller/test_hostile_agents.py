@@ -16,11 +16,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller import causes, describing, fleet
+from controller import asking, causes, describing, fleet
+from controller.asking import Question
 from controller.calling import Bounds
 from controller.endings import State
 from controller.host_report import HostReport, judged
 from controller.inventory.connection import Endpoint
+from controller.inventory.loading import load
 from controller.render import check_json, check_text, run_text
 from controller.render.check_text import Again, View
 from controller.render.paper import Paper
@@ -221,3 +223,26 @@ def run(desk: Path, *words: str | Path) -> "subprocess.CompletedProcess[str]":
 
 def everything(folder: Path) -> set[Path]:
     return set(folder.rglob("*"))
+
+
+@pytest.mark.covers("inv:F1", "inv:F6")
+@pytest.mark.parametrize(
+    ("question", "state", "cause"),
+    [
+        (Question(include=("PG-*",)), State.FAILED, asking.NOTHING),
+        (Question(services=("orders",)), State.FAILED, asking.NOTHING),
+        (Question(probes=("disk",)), State.OK, ""),
+    ],
+)
+def test_an_answer_without_a_finding_is_well_only_where_none_was_asked_for(
+    authority: Authority, tmp_path: Path, question: Question, state: State, cause: str
+) -> None:
+    empty = CheckResponse(last=True).SerializeToString()
+    with odd_agents.serving(authority, ["web01"], answering(empty)) as (endpoint,):
+        inventory = tmp_path / "hosts.ini"
+        inventory.write_text(f"web01 ansible_host=127.0.0.1 fleetmedic_port={endpoint.port}\n")
+        hosts = [load([str(inventory)]).host("web01")]
+        identity = odd_agents.identity(authority)
+        seen: list[HostReport] = []
+        made = asking.check_fleet(hosts, question, identity, Bounds(32, 1.5, 3.0), seen.append, lambda *_: None)
+    assert [(report.state, report.cause) for report in (*made.reports, *seen)] == [(state, cause)] * 2
