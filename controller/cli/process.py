@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -64,10 +64,12 @@ def reader_left() -> bool:
     return isinstance(raw, _Stream) and raw.left
 
 
-def _patient(stream: io.TextIOWrapper | None, forgiven: type[OSError]) -> io.TextIOWrapper:
+def _patient(stream: TextIO | None, forgiven: type[OSError]) -> TextIO:
     if stream is None:
         # A descriptor that the caller closed; print() and isatty() of None would be errors.
         return open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - to the end of the process
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
     buffer = io.BufferedWriter(_Stream(stream.fileno(), forgiven))
     return io.TextIOWrapper(
         buffer, stream.encoding, stream.errors, line_buffering=stream.line_buffering, write_through=stream.write_through

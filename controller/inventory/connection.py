@@ -54,12 +54,12 @@ def _checked(variable: Variable, field: str) -> str:
     value = variable.value
     if not isinstance(value, str):
         raise InventoryError.at(
-            variable.origin, f"{field}: {variable.said()} is not a text", "write an address or a host name, in quotes"
+            variable.origin, f"{field} is {variable.said()}, not a text", "write an address or a host name, in quotes"
         )
     flaw = address_flaw(value)
     if flaw is not None:
         raise InventoryError.at(
-            variable.origin, f"{field}: {variable.said()} is no address: {flaw}", "write an address or a host name"
+            variable.origin, f"{field} {variable.said()} is no address: {flaw}", "write an address or a host name"
         )
     return value
 
@@ -72,6 +72,6 @@ def _port(variable: Variable | None) -> int:
         return value
     raise InventoryError.at(
         variable.origin,
-        f"fleetmedic_port: {variable.said()} is not a port",
+        f"fleetmedic_port is {variable.said()}, not a port",
         "write a number from 1 to 65535, without quotes",
     )

@@ -48,9 +48,9 @@ class Variable:
     rendered: bool = False
 
     def said(self, part: object = None) -> str:
-        """The value, or a part of it, for a message: in quotes, or unnamed where it may be a secret."""
+        """The value, or a part of it, for a message: in quotes, or none of it where it may be a secret."""
         text = str(self.value if part is None else part)
-        return "its value" if self.rendered or "@" in text or "://" in text else shown(text)
+        return "(not shown)" if self.rendered or "@" in text or "://" in text else shown(text)
 
 
 def check_numbers(value: object, origin: Origin) -> None:

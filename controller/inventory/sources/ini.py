@@ -4,7 +4,7 @@ import re
 import shlex
 
 from controller.inventory.draft import Draft
-from controller.inventory.names import shown
+from controller.inventory.names import group_flaw, shown
 from controller.inventory.origins import InventoryError, Origin
 from controller.inventory.sources.literals import value_of
 from controller.inventory.sources.ranges import expand
@@ -61,14 +61,12 @@ class _Reader:
         """Refuse groups that were named and never declared."""
         for name, waiting in self._parents.items():
             parent, origin = waiting[0]
-            raise InventoryError.at(
-                origin, f"group {shown(name)}, a child of {shown(parent)}, is not declared", f"add a section [{name}]"
-            )
+            what = f"group {shown(name)}, a child of {shown(parent)}, is not declared"
+            raise InventoryError.at(origin, what, _declare(name))
         for name, origin in self._vars.items():
             if name not in self._declared:
-                raise InventoryError.at(
-                    origin, f"variables for group {shown(name)}, which is not declared", f"add a section [{name}]"
-                )
+                what = f"variables for group {shown(name)}, which is not declared"
+                raise InventoryError.at(origin, what, _declare(name))
 
     def _section(self, name: str, kind: str | None, origin: Origin) -> None:
         kind = "hosts" if kind is None else kind
@@ -133,3 +131,7 @@ def _pair(word: str, number: int, origin: Origin) -> tuple[str, object]:
         mend = "begin a comment with #" if word.startswith(";") else "put values with blanks in quotes"
         raise InventoryError.at(origin, f"word {number} of the host line is not name=value", mend)
     return name, value_of(value, origin)
+
+
+def _declare(name: str) -> str:
+    return "write the name of a group there" if group_flaw(name) else f"add a section [{name}]"
