@@ -28,7 +28,10 @@ HERE = ("all", "localhost")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The hosts of one pattern, chosen once; without an inventory there are none, and `here` is this machine's name."""
+    """The hosts of one pattern, chosen once; without an inventory there are none, and `here` is this machine's name.
+
+    `inventory` is as a run keeps it.
+    """
 
     pattern: str
     inventory: str
@@ -47,7 +50,8 @@ class Asked:
 
 def choose(desk: Desk, target: Target) -> Asked:
     """InventoryError where the inventory is wrong, the pattern fits nobody, or others are expected."""
-    inventory = " ".join(desk.sources())
+    inventory = desk.fleet()
+    target = targeting.settled(desk, target)
     # An empty pattern, as an unset variable of a script leaves it, must not mean everybody.
     asked = target.pattern if target.pattern is not None else "all" if inventory else "localhost"
     if inventory:

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -94,6 +95,10 @@ class Desk:
 
     def sources(self) -> tuple[str, ...]:
         return tuple(filter(None, self.text("inventory").split("\n")))
+
+    def fleet(self) -> str:
+        """The sources as a run keeps them: they mean the same from any folder, and `shlex.split` takes them apart."""
+        return shlex.join(one if loading.is_host_list(one) else os.path.abspath(one) for one in self.sources())  # noqa: PTH100 - links stay
 
     def inventory(self) -> Inventory:
         """What the sources say. InventoryError where they are wrong, or none is given."""

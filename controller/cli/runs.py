@@ -82,7 +82,7 @@ def show(run: str, only: str | None, form: str, paste: bool, no_colour: bool, st
     if form == "json":
         click.echo(check_json.document(shown, rest))
     elif paste:
-        click.echo("\n".join(check_paste.lines(shown, rest)))
+        click.echo("\n".join(check_paste.lines(shown, rest, _given(store))))
     else:
         run_text.body(desk.paper(no_colour=no_colour), found, only, rest)
 
@@ -118,9 +118,14 @@ def diff(before: str, after: str, form: str, no_colour: bool, store: str | None)
         click.echo(changes_json.document(shown, found, rest, code))
         return
     ended = second.started_at + second.seconds
-    again = Again("", "", f" --store {shlex.quote(store)}" if store else "")
+    again = Again("", "", _given(store))
     view = View(everything=False, folded=True, again=again, now=ended, rest=rest)
     changes_text.body(desk.paper(no_colour=no_colour), shown, found, view, code)
+
+
+def _given(store: str | None) -> str:
+    """The flag, to stand behind another command."""
+    return "" if store is None else f" --store {shlex.quote(store)}"
 
 
 def _open(store: str | None) -> tuple[Desk, sqlite3.Connection]:

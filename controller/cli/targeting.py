@@ -1,9 +1,11 @@
 """Which hosts of the inventory a command is for: pattern, limit, and how many are expected."""
 
 import contextlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,8 +13,15 @@ from controller.cli.options import Desk
 from controller.endings import State
 from controller.inventory.graph import Host, Inventory
 from controller.inventory.origins import InventoryError
+from controller.inventory.patterns.matching import SELECTIONS
 from controller.inventory.patterns.question import Means
 from controller.inventory.patterns.selecting import select
+
+if TYPE_CHECKING:
+    import sqlite3
+
+# A term of a pattern that speaks of the last run.
+_OF_LAST = re.compile(rf"((?:^|(?<=[\s,:&!]))(?:{'|'.join(SELECTIONS)})@)(?i:last)(?=$|[\s,:])")
 
 LIMIT = click.option(
     "-l",
@@ -53,8 +62,22 @@ class Target:
             raise InventoryError(f"--expect {self.expect}: {count} selected; nobody was asked, see --list-hosts")
 
 
+def settled(desk: Desk, target: Target) -> Target:
+    """With the run's own name in the place of `last`, so that what is kept and printed means the same tomorrow.
+
+    InventoryError where no run of this inventory is kept; StoreError.
+    """
+    given = (target.pattern, target.limit)
+    if not desk.sources() or not any(text is not None and _OF_LAST.search(text) for text in given):
+        return target
+    newest = _newest(desk)
+    pattern, limit = (text and _OF_LAST.sub(rf"\1{newest}", text) for text in given)
+    return replace(target, pattern=pattern, limit=limit)
+
+
 def names(desk: Desk, inventory: Inventory, target: Target) -> tuple[str, ...]:
     """The hosts in target order. InventoryError where the pattern is wrong or fits nobody, or others are expected."""
+    target = settled(desk, target)
     means = Means(lambda run: _states(desk, run), desk.warn if target.allow_unmatched else None)
     chosen = select(inventory, target.asked, target.limit, means)
     target.expected(len(chosen))
@@ -82,7 +105,28 @@ def hosts(desk: Desk, target: Target) -> tuple[Host, ...]:
 def _states(desk: Desk, name: str) -> Mapping[str, State]:
     """Each host of a kept run and how it ended."""
     from controller.cli import kept  # noqa: PLC0415 - few ask for it
-    from controller.store import database  # noqa: PLC0415
+
+    with _store(desk) as base:
+        found = kept.run(base, _newest(desk) if name.lower() == kept.LAST else name)
+    if found.inventory != desk.fleet():
+        whose = f"of the inventory {found.inventory}" if found.inventory else "of one machine, without an inventory"
+        desk.warn(f"run {found.id} is {whose}: its hosts are looked for by name in {desk.fleet()}")
+    return {report.host: report.state for report in found.reports}
+
+
+def _newest(desk: Desk) -> str:
+    from controller.store import runs  # noqa: PLC0415 - few ask for it
+
+    with _store(desk) as base:
+        newest = runs.newest(base, desk.fleet())
+    if newest is None:
+        raise InventoryError("there is no last run: none of this inventory is kept here; `fleetmedic runs list`")
+    return newest
+
+
+@contextlib.contextmanager
+def _store(desk: Desk) -> "Iterator[sqlite3.Connection]":
+    from controller.store import database  # noqa: PLC0415 - few ask for it
 
     with contextlib.closing(database.connect(Path(desk.text("store")))) as base:
-        return {report.host: report.state for report in kept.run(base, name).reports}
+        yield base

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from controller.changes import BAD_NEWS, Change, Changes, FindingChange, HostChange
 from controller.host_report import HARMLESS
 from controller.render import check_text
-from controller.render.check_text import LONGEST, WORDS, Linked, Shown, View, about, counted, first_seen, lines
-from controller.render.escape import line
+from controller.render.check_text import WORDS, Linked, Shown, View, about, counted, first_seen, lines
+from controller.render.escape import LONGEST, line
 from controller.render.host_ranges import fold
 from controller.render.paper import Paper
 from controller.snoozing import Rest

@@ -8,8 +8,9 @@ from xml.etree.ElementTree import Element, SubElement
 
 from controller.endings import State
 from controller.host_report import HostReport
-from controller.render.check_text import LONGEST, WORDS, until
-from controller.render.escape import block, line
+from controller.render.check_text import WORDS, until
+from controller.render.escape import LONGEST, block, line
+from controller.render.next_step import fleet_of, step
 from controller.snoozing import Rest, Resting
 from controller.store.runs import Run
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_INFO, STATUS_OK, STATUS_SKIPPED, STATUS_WARN, Finding
@@ -36,7 +37,7 @@ def document(run: Run, rest: Rest) -> str:
 
 
 def _suite(run: Run, place: int, report: HostReport, aside: Sequence[Resting], now: float) -> Element:
-    host = _said(report.host)
+    host, fleet = _said(report.host), fleet_of(run.inventory)
     when = f"{datetime.fromtimestamp(int(run.started_at), UTC):%Y-%m-%dT%H:%M:%S}"
     suite = Element("testsuite", name=host, package="fleetmedic", id=str(place), hostname=host, timestamp=when)
     properties = SubElement(suite, "properties")
@@ -44,7 +45,7 @@ def _suite(run: Run, place: int, report: HostReport, aside: Sequence[Resting], n
     if report.answer.agent.version:
         SubElement(properties, "property", name="agent", value=_said(report.answer.agent.version))
     for finding in report.answer.findings:
-        _case(suite, host, _name(finding), *_outcome(finding, host))
+        _case(suite, host, _name(finding), *_outcome(finding, host, fleet))
     for item in aside:
         said = f"snoozed: {item.snooze.reason}, by {item.snooze.actor} {until(item.snooze, now)}"
         _case(suite, host, _name(item.finding), "skipped", said, "")
@@ -73,16 +74,20 @@ def _name(finding: Finding) -> str:
     return " ".join(_said(part) for part in dict.fromkeys((finding.id, subject.service, subject.name)) if part) or "?"
 
 
-def _outcome(finding: Finding, host: str) -> tuple[str, str, str]:
+def _outcome(finding: Finding, host: str, fleet: str) -> tuple[str, str, str]:
     """The element, its message and its text; a status this version does not know is an error."""
     if finding.status in (STATUS_OK, STATUS_INFO, STATUS_WARN):
         return "", "", ""
     if finding.status == STATUS_SKIPPED:
         return "skipped", finding.reason or finding.summary, ""
-    return "failure" if finding.status == STATUS_CRIT else "error", finding.summary, "\n".join(_evidence(finding, host))
+    return (
+        "failure" if finding.status == STATUS_CRIT else "error",
+        finding.summary,
+        "\n".join(_evidence(finding, host, fleet)),
+    )
 
 
-def _evidence(finding: Finding, host: str) -> Iterator[str]:
+def _evidence(finding: Finding, host: str, fleet: str) -> Iterator[str]:
     """What stands in the page of a failed case."""
     yield _said(finding.summary)
     if finding.reason:
@@ -92,7 +97,7 @@ def _evidence(finding: Finding, host: str) -> Iterator[str]:
     if finding.equal_command:
         yield f"same as: {_said(finding.equal_command)}"
     if finding.next:
-        yield f"next: {_said(finding.next).replace('{host}', host)}"
+        yield f"next: {_said(step(finding.next, (host,), fleet))}"
 
 
 def _warnings(findings: Iterable[Finding]) -> Iterator[str]:

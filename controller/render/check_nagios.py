@@ -32,8 +32,8 @@ def code(run: Run) -> int:
     return WARNING if any(report.warns for report in run.reports) else OK
 
 
-def text(run: Run, rest: Rest) -> str:
-    """All of the plugin's output, without the last line end."""
+def text(run: Run, rest: Rest, store: str = "") -> str:
+    """All of the plugin's output, without the last line end; `store` is the flag by which the run is found."""
     results = list(_results(run.reports))
     first = f"; {cut(results[0], FIRST_WIDEST)}" if results else ""
     shown = [*results[:MOST_LINES], *([f"and {len(results) - MOST_LINES} more"] if len(results) > MOST_LINES else [])]
@@ -42,7 +42,7 @@ def text(run: Run, rest: Rest) -> str:
         f" {until(item.snooze, run.started_at + run.seconds)}"
         for item in rest.resting[:MOST_LINES]
     ]
-    kept = [f"run {run.id}: fleetmedic runs show {run.id}"] if run.id else []
+    kept = [f"run {run.id}: fleetmedic runs show {run.id}{store}"] if run.id else []
     long = [cut(harmless(said)) for said in (*shown, *snoozed, *kept)]
     head = f"FLEETMEDIC {NAMES[code(run)]} - {harmless(f'{_totals(run, rest)}{first}')} | {_performance(run, rest)}"
     return "\n".join([head, *long])

@@ -24,10 +24,10 @@ _MARKUP = re.compile(r"[<＜](?=\S)|(?<=\S)[>＞]")
 _CALL = re.compile(r"[@＠](?=(?:channel|here|everyone|all|room|team|group)\b)|(?<!\w)[@＠]", re.IGNORECASE)
 
 
-def lines(run: Run, rest: Rest = NONE) -> list[str]:
-    """15 lines of 120 characters at most: worst first, totals and run last."""
+def lines(run: Run, rest: Rest = NONE, store: str = "") -> list[str]:
+    """15 lines of 120 characters at most: worst first, totals and run last; `store` is the flag that finds the run."""
     found = list(_found(run.reports))
-    tail = list(_tail(run, rest))
+    tail = list(_tail(run, rest, store))
     room = MOST_LINES - 1 - len(tail)
     if len(found) > room:
         more = len(found) - (room - 1)
@@ -92,7 +92,7 @@ def _hosts(hosts: Iterable[str]) -> str:
     return folded if len(folded) <= HOSTS_WIDEST else f"{cut(folded, HOSTS_WIDEST)} ({counted(len(names), 'host')})"
 
 
-def _tail(run: Run, rest: Rest) -> Iterator[str]:
+def _tail(run: Run, rest: Rest, store: str) -> Iterator[str]:
     """Snoozes, services, totals, and where the rest is."""
     if rest.resting:
         now = run.started_at + run.seconds
@@ -107,7 +107,7 @@ def _tail(run: Run, rest: Rest) -> Iterator[str]:
     if affected:
         yield f"services affected: {affected}"
     yield _totals(run, rest)
-    yield f"all of it: fleetmedic runs show {run.id}" if run.id else "this run is not kept"
+    yield f"all of it: fleetmedic runs show {run.id}{store}" if run.id else "this run is not kept"
 
 
 def _totals(run: Run, rest: Rest) -> str:

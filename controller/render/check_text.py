@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from controller import services
 from controller.endings import ACHIEVED, BAD, BROKEN, NOT_HEARD, SILENT, State
 from controller.host_report import HARMLESS, HostReport
-from controller.render.escape import line
+from controller.render.escape import LONGEST, line
 from controller.render.host_ranges import fold
+from controller.render.next_step import step
 from controller.render.paper import Paper
 from controller.snoozing import NONE, Rest, Resting
 from controller.store.runs import Run
@@ -41,8 +42,6 @@ STATE_WIDTH = 10
 HOST_WIDTH = 16
 INDENT = STATE_WIDTH + HOST_WIDTH
 CLOCK_TOLERANCE = 1.0
-# Of one summary: an agent of ours writes a few hundred characters.
-LONGEST = 2000
 # Of one result over many hosts, each of which may have its own.
 MOST_LINKS = 6
 # Reasons that there is nothing to look at; more of them are one line.
@@ -93,7 +92,7 @@ class View:
 def head(paper: Paper, pattern: str, hosts: int, inventory: str, forks: int, deadline: float) -> None:
     """The line before the first call; on a terminal only, where somebody waits."""
     if paper.terminal:
-        where = f"   inventory {inventory}   forks {forks}" if inventory else ""
+        where = f"   inventory {line(inventory)}   forks {forks}" if inventory else ""
         paper.write(paper.paint(f"{line(pattern)}: {counted(hosts, 'host')}{where}   deadline {deadline:g}s", "dim"))
         paper.write()
 
@@ -191,9 +190,8 @@ def lines(paper: Paper, state: str, word: str, hosts: str, text: str) -> None:
 def advice(paper: Paper, item: Shown, again: Again) -> None:
     finding = item.finding
     if finding.next:
-        hosts = ",".join(map(shlex.quote, item.hosts))
-        step = line(finding.next).replace("check {host}", f"check {hosts}{again.fleet}").replace("{host}", hosts)
-        paper.hanging(" " * INDENT + paper.paint("next: ", "dim"), step, INDENT + 6, INDENT + 6)
+        said = step(finding.next, item.hosts, again.fleet)
+        paper.hanging(" " * INDENT + paper.paint("next: ", "dim"), said, INDENT + 6, INDENT + 6)
     see = " " * INDENT + paper.paint("see: ", "dim")
     most = MOST_LINKS if paper.terminal else len(item.links)
     for title, address in item.links[:most]:
@@ -366,14 +364,16 @@ def totals(paper: Paper, run: Run, view: View) -> None:
     checks = f"{counted(run.checks + len(view.rest.resting), 'check')} in {run.seconds:.1f}s"
     paper.write(f"{counted(len(reports), 'host')}: {said}   {checks}   run {name}")
     bad = [report.host for report in reports if report.state not in ACHIEVED or report.warns]
+    # There is nothing to ask of a host without an agent, or without what was asked for.
+    anew = [report for report in reports if report.host in set(bad) and report.state != State.SKIPPED]
     whole = view.again.command.replace("{hosts}", f"{shlex.quote(run.pattern)}{view.again.limit}")
     kept = f"details: fleetmedic runs show {run.id}{view.again.store}"
     details = kept if run.id and (bad or not whole) else f"all of it: {whole} --show all"
     paper.hanging("", f"{details}   exit code {run.exit_code}", 0, 0)
-    if bad and "{hosts}" in view.again.command:
+    if anew and "{hosts}" in view.again.command:
         # By the run's name where that says it all: warnings alone are no bad host.
-        by_run = run.id and all(report.state in BAD for report in reports if report.host in set(bad))
-        them = f"bad@{run.id}" if by_run else shlex.quote(",".join(bad))
+        by_run = run.id and all(report.state in BAD for report in anew)
+        them = f"bad@{run.id}" if by_run else shlex.quote(",".join(report.host for report in anew))
         paper.hanging("", f"again: {view.again.command.replace('{hosts}', them)}", 0, 0)
 
 

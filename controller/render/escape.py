@@ -7,6 +7,8 @@ HOSTILE = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f"
     "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
+# Of one text of a host: an agent of ours writes a few hundred characters.
+LONGEST = 2000
 
 
 def line(text: str) -> str:

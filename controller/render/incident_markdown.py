@@ -9,6 +9,7 @@ from controller.render.check_text import counted
 from controller.render.host_ranges import fold
 from controller.render.incident_json import stamp
 from controller.render.markdown import code, fence, listed, table, text
+from controller.render.next_step import fleet_of, step
 from controller.reports.episodes import NO_ANSWER
 from controller.reports.found import Found
 from controller.reports.incident import Incident
@@ -49,12 +50,7 @@ class _Writer:
         self._day = (stamp(window.end if window.start is None else window.start) or "")[:10]
         self._found = {item.key: item for item in incident.found}
         self._links = {link.effect: link for link in incident.links}
-        # By run, as a flag; of several sources a run keeps no more than a text.
-        self._inventory = {
-            look.id: f" -i {shlex.quote(look.inventory)}"
-            for look in incident.runs
-            if look.inventory and " " not in look.inventory
-        }
+        self._fleets = {look.id: fleet_of(look.inventory) for look in incident.runs}
 
     def full(self) -> Iterator[str]:
         yield from self._front()
@@ -444,9 +440,7 @@ class _Writer:
             yield from ("", f"The same by hand, on {text(held.host)}:", "", *fence(held.command, "sh"))
         yield ""
         if held.next:
-            step = held.next.replace("check {host}", f"check {{host}}{self._inventory.get(held.run, '')}")
-            step = step.replace("{host}", shlex.quote(held.host))
-            yield f"- next, says the check: {text(step)}"
+            yield f"- next, says the check: {text(step(held.next, (held.host,), self._fleets.get(held.run, '')))}"
         yield f"- whole: {code(f'fleetmedic runs show {held.run} --host {shlex.quote(held.host)}')}"
         yield f"- sha256 of the quote: {code(held.sha256)}"
 

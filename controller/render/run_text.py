@@ -1,13 +1,13 @@
 """A kept run for people: for each host what was bad, with the evidence."""
 
-import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from controller.endings import State
 from controller.host_report import HostReport
-from controller.render.check_text import LONGEST, ORDER, WORDS
-from controller.render.escape import block, line
+from controller.render.check_text import ORDER, WORDS
+from controller.render.escape import LONGEST, block, line
+from controller.render.next_step import fleet_of, step
 from controller.render.paper import Paper
 from controller.render.show_text import size
 from controller.snoozing import NONE, Rest
@@ -24,8 +24,7 @@ def body(paper: Paper, run: Run, only: str | None, rest: Rest = NONE) -> None:
     if run.inventory:
         paper.write(f"inventory {line(run.inventory)}")
     shown = [report for report in run.reports if only in (None, report.host)]
-    # One source; of several, the run keeps no more than a text.
-    given = f" -i {shlex.quote(run.inventory)}" if run.inventory and " " not in run.inventory else ""
+    given = fleet_of(run.inventory)
     for report in sorted(shown, key=lambda item: item.state == State.OK):
         _host(paper, report, given)
     for item in rest.resting:
@@ -67,8 +66,7 @@ def _finding(paper: Paper, finding: Finding, host: str, given: str) -> None:
     if finding.equal_command:
         paper.write(f"      same as: {line(finding.equal_command)}")
     if finding.next:
-        step = line(finding.next).replace("check {host}", f"check {{host}}{given}")
-        paper.write(f"      next: {step.replace('{host}', shlex.quote(host))}")
+        paper.write(f"      next: {step(finding.next, (host,), given)}")
 
 
 def _number(value: float, unit: str) -> str:

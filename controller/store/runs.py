@@ -153,6 +153,14 @@ def last(base: sqlite3.Connection) -> str | None:
     return None if row is None else row[0]
 
 
+def newest(base: sqlite3.Connection, inventory: str) -> str | None:
+    """The name of the newest run of that inventory, interrupted or not; None where there is none."""
+    row = base.execute(
+        "SELECT id FROM runs WHERE inventory = ? ORDER BY started_at DESC LIMIT 1", (inventory,)
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def last_alike(base: sqlite3.Connection, pattern: str, inventory: str, asked: str) -> str | None:
     """The name of the newest run of the same pattern, inventory and question that nobody interrupted."""
     row = base.execute(

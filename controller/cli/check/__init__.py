@@ -136,8 +136,10 @@ def command(
             targeting.listed(looking.choose(desk, target).names)
             return 0
         with Keeping(desk) as keeping:
-            narrowed = _given({"limit": limit})
-            showing = Showing(desk, wanted, replace(_again(desk, flags, asked), limit=narrowed))
+            target = targeting.settled(desk, target)
+            narrowed = _given({"limit": target.limit})
+            lenient = " --allow-unmatched" if allow_unmatched else ""
+            showing = Showing(desk, wanted, replace(_again(desk, flags, asked), limit=f"{narrowed}{lenient}"))
             # A run is like another where it is of the same hosts.
             alike = f"{narrowed}{asked}".strip()
             checking = Checking(desk, looking.choose(desk, target), question, alike, keeping, showing)

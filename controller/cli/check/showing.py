@@ -37,13 +37,14 @@ class Showing:
         self.wanted = wanted
         self.paper: Paper = desk.paper(no_colour=wanted.no_colour)
         self._again = again
+        self._sources = desk.sources()
         self._done = 0
         self._progress = ""
 
     def head(self, asked: Asked) -> None:
         if self.wanted.format == "text":
             deadline, forks = asked.bounds.deadline, asked.bounds.forks
-            check_text.head(self.paper, asked.pattern, asked.count, asked.inventory, forks, deadline)
+            check_text.head(self.paper, asked.pattern, asked.count, " ".join(self._sources), forks, deadline)
             sys.stdout.flush()
 
     def answered(self, report: HostReport, resting: Sequence[Resting]) -> None:
@@ -104,9 +105,9 @@ class Showing:
         if self.wanted.format == "junit":
             text = check_junit.document(run, rest)
         elif self.wanted.format == "nagios":
-            text = check_nagios.text(run, rest)
+            text = check_nagios.text(run, rest, self._again.store)
         else:
-            text = "\n".join(check_paste.lines(run, rest))
+            text = "\n".join(check_paste.lines(run, rest, self._again.store))
         self.paper.write(text)
 
     def changed(self, run: Run, changes: Changes, rest: Rest, code: int) -> None:
