@@ -29,7 +29,7 @@ from fleetmedic.v1.agent_pb2 import (
 from fleetmedic.v1.local_pb2 import REFUSAL_KIND_INVALID, REFUSAL_KIND_NOT_FOUND, Caller, LocalRequest, Refusal
 
 Watch = Callable[[HostReport], None]
-NOTHING = "it answered, but with no finding at all: nothing was checked"
+NOTHING = "it answered, but with nothing of what was asked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,10 @@ def check_fleet(
 
 
 def _unless_empty(report: HostReport, question: Question) -> HostReport:
-    """An answer without a single finding is no good news, where findings were asked for."""
-    if report.state != State.OK or report.answer.findings or question.probes:
+    """An answer with nothing of what was asked for is no good news: an agent says why there is nothing."""
+    answer = report.answer
+    seen = [snapshot for snapshot in answer.snapshots if snapshot.target.probe in question.probes]
+    if report.state != State.OK or (seen if question.probes else answer.findings):
         return report
     return replace(report, state=State.FAILED, cause=NOTHING)
 

@@ -71,6 +71,8 @@ def command(
     """
     desk = options.desk(**flags)
     kind = KINDS[name]
+    if list_hosts and run is not None:
+        raise click.UsageError("--list-hosts lists whom a new look would ask, not the hosts of --run")
     if services and run is not None:
         raise click.UsageError("--service goes with a new look, not with --run")
     target = Target(pattern, limit, expect, allow_unmatched)

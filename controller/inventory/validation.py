@@ -11,6 +11,7 @@ from controller.inventory.names import shown
 from controller.inventory.origins import InventoryError
 from controller.inventory.services import schema
 from controller.inventory.services.described import described
+from controller.inventory.services.limits import limit_flaw
 
 _ALIKE = 0.75
 """Of which short names with two letters exchanged are just so."""
@@ -64,7 +65,7 @@ def validate(inventory: Inventory, names: Iterable[str]) -> Validated:
     for host in hosts:
         for text in _wrong(host):
             errors.setdefault(text, []).append(host.name)
-        for text in (*_unknown(host, known), *_idle(host)):
+        for text in (*_unknown(host, known), *_idle(host), *_no_limits(host)):
             warnings.setdefault(text, []).append(host.name)
     for text, twins in _twins(hosts):
         warnings[text] = twins
@@ -149,6 +150,15 @@ def _idle(host: Host) -> Iterator[str]:
             server = schema.variable(service, kind[1])
             if server not in host.variables:
                 yield f"{host.variables[name].origin}: {name} is for the server of {server}, which is not set; set it"
+
+
+def _no_limits(host: Host) -> Iterator[str]:
+    """Limits that an agent of this version would refuse."""
+    try:
+        limits = requests.limits(host)
+    except InventoryError:
+        return
+    yield from filter(None, map(limit_flaw, limits))
 
 
 def _twins(hosts: Iterable[Host]) -> Iterator[tuple[str, list[str]]]:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from controller.endings import State
 from controller.host_report import HostReport
 from controller.tables import databases, hosts
 from controller.tables.kind import Kind, Row, Value, number
@@ -39,7 +40,8 @@ def table(kind: Kind, reports: Iterable[HostReport], services: Collection[str] =
     absent: list[tuple[str, str]] = []
     for report in reports:
         if report.cause:
-            unseen.append((report.host, report.cause))
+            # Without an agent, or without that service, there is nothing there to be seen.
+            (absent if report.state == State.SKIPPED else unseen).append((report.host, report.cause))
             continue
         answered: list[Snapshot] = []
         for snapshot in report.answer.snapshots:

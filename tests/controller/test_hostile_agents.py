@@ -30,11 +30,13 @@ from controller.store import database, runs
 from controller.transport.mtls import Identity
 from fleetmedic.v1.agent_pb2 import CheckRequest, CheckResponse
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, Finding
+from fleetmedic.v1.snapshot_pb2 import Snapshot, Target
 from tests.controller import odd_agents, reports
 from tests.controller.odd_agents import Answer, Call
 from tests.lab.agents import BIN
 from tests.lab.authority import CLIENT, Authority
 
+DISK = Snapshot(target=Target(probe="disk"))
 NASTY = [
     "../../../tmp/evil",
     "/etc/passwd",
@@ -227,22 +229,27 @@ def everything(folder: Path) -> set[Path]:
 
 @pytest.mark.covers("inv:F1", "inv:F6")
 @pytest.mark.parametrize(
-    ("question", "state", "cause"),
+    ("question", "answer", "state"),
     [
-        (Question(include=("PG-*",)), State.FAILED, asking.NOTHING),
-        (Question(services=("orders",)), State.FAILED, asking.NOTHING),
-        (Question(probes=("disk",)), State.OK, ""),
+        (Question(include=("PG-*",)), CheckResponse(), State.FAILED),
+        (Question(services=("orders",)), CheckResponse(snapshots=[DISK]), State.FAILED),
+        (Question(probes=("postgres",)), CheckResponse(snapshots=[DISK]), State.FAILED),
+        (Question(probes=("disk",)), CheckResponse(findings=[reports.finding()]), State.FAILED),
+        (Question(probes=("disk", "postgres")), CheckResponse(snapshots=[DISK]), State.OK),
+        (Question(), CheckResponse(findings=[reports.finding()]), State.OK),
     ],
 )
-def test_an_answer_without_a_finding_is_well_only_where_none_was_asked_for(
-    authority: Authority, tmp_path: Path, question: Question, state: State, cause: str
+def test_an_answer_with_nothing_of_what_was_asked_is_a_failure(
+    authority: Authority, tmp_path: Path, question: Question, answer: CheckResponse, state: State
 ) -> None:
-    empty = CheckResponse(last=True).SerializeToString()
-    with odd_agents.serving(authority, ["web01"], answering(empty)) as (endpoint,):
+    answer.last = True
+    with odd_agents.serving(authority, ["web01"], answering(answer.SerializeToString())) as (endpoint,):
         inventory = tmp_path / "hosts.ini"
         inventory.write_text(f"web01 ansible_host=127.0.0.1 fleetmedic_port={endpoint.port}\n")
         hosts = [load([str(inventory)]).host("web01")]
         identity = odd_agents.identity(authority)
         seen: list[HostReport] = []
         made = asking.check_fleet(hosts, question, identity, Bounds(32, 1.5, 3.0), seen.append, lambda *_: None)
-    assert [(report.state, report.cause) for report in (*made.reports, *seen)] == [(state, cause)] * 2
+    assert [(report.state, report.cause) for report in (*made.reports, *seen)] == [
+        (state, "" if state == State.OK else asking.NOTHING)
+    ] * 2

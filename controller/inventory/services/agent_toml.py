@@ -9,6 +9,7 @@ from controller.inventory.names import shown
 from controller.inventory.origins import InventoryError
 from controller.inventory.requests import limits
 from controller.inventory.services.described import Server, Service, described
+from controller.inventory.services.limits import limit_flaw
 from fleetmedic.v1.snapshot_pb2 import Target
 
 _TABLES = {"http": "http", "page": "page", "dependency": "dependency", "tls": "tls_endpoint", "dns": "dns"}
@@ -81,6 +82,9 @@ def _target(target: Target) -> list[str]:
 def _limits(host: Host) -> Iterator[list[str]]:
     rules: dict[str, list[str]] = {}
     for limit in limits(host):
+        if (flaw := limit_flaw(limit)) is not None:
+            # The agent would not start with it.
+            raise InventoryError(flaw)
         rules.setdefault(limit.rule, []).append(f"{_toml(limit.name)} = {limit.value!r}")
     for rule, values in rules.items():
         yield [f"[limits.{_toml(rule)}]", *values]

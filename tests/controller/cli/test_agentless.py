@@ -54,6 +54,13 @@ def test_a_host_without_an_agent_is_skipped_and_not_dialled(
     assert untouched(trap)
 
 
+def test_a_table_of_others_is_whole_without_it(desk: Desk, agent: Agent) -> None:
+    done = desk.run("show", "disk", "-i", inventory(desk, agent, "local"))
+    assert done.code == 0, done.out
+    assert f"- box  {AGENTLESS}\n" in done.out
+    assert "NOT SEEN" not in done.out
+
+
 def test_one_with_a_port_of_its_own_is_dialled(desk: Desk, agent: Agent) -> None:
     file = desk.folder / "own.yml"
     file.write_text(
