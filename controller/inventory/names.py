@@ -9,6 +9,8 @@ _COMMON = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _SEGMENT = re.compile(r"\[[^\[\]]*\]")
 _SHOWN = 80
 _READ = 1000
+# Of a host: as of a name in DNS, or in a certificate.
+_LONGEST = 253
 
 
 def printable(text: str) -> str:
@@ -28,6 +30,8 @@ def shown(text: object) -> str:
 
 def host_flaw(name: str) -> str | None:
     """Why this can't be a host's name, or None."""
+    if len(name) > _LONGEST:
+        return f"it is longer than {_LONGEST} characters"
     if _COMMON.fullmatch(name):
         return None
     if ":" in _SEGMENT.sub("", name) and not is_ipv6(name):

@@ -15,7 +15,8 @@ def fold(names: Iterable[str]) -> str:
     families: dict[tuple[str, int, str], list[int]] = {}
     order: list[tuple[str, int, str] | str] = []
     for name in names:
-        found = NUMBERED.fullmatch(name)
+        # The digits of an IPv6 address are sixteen.
+        found = None if ":" in name else NUMBERED.fullmatch(name)
         if found is None:
             order.append(name)
             continue

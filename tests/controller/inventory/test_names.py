@@ -32,13 +32,20 @@ def test_a_name_that_begins_like_an_option_or_an_operator_is_refused(name: str) 
     assert host_flaw(name) is not None
 
 
+def test_a_name_is_no_longer_than_one_of_dns() -> None:
+    assert host_flaw("a" * 253) is None
+    assert host_flaw("1" * 254) == "it is longer than 253 characters"
+
+
 def test_an_address_has_no_brackets() -> None:
     assert host_flaw("x[1:3]") is None
     assert address_flaw("x[1:3]") is not None
     assert address_flaw("2001:db8::1") is None
+    assert address_flaw("root@10.0.0.1") == "it holds an @; a user is set as ansible_user"
 
 
 def test_foreign_text_is_escaped_and_cut() -> None:
     assert printable("a\x1b[31m\u202eb\nc") == "a\\x1b[31m\\u202eb\\nc"
     assert shown("x" * 500) == "'" + "x" * 80 + "...'"
+    assert shown("a password=hunter2 b") == "'a password=*** b'"
     assert shown(None) == "'None'"

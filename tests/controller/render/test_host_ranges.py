@@ -51,6 +51,7 @@ def _numbers(part: str) -> list[str]:
         ("web01.eu web02.eu web03.eu", "web[01-03].eu"),
         ("web01.eu", "web01.eu"),
         ("10.0.0.1 10.0.0.2 10.0.0.3", "10.0.0.1-3"),
+        ("2001:db8::9 2001:db8::10", "2001:db8::9 2001:db8::10"),
         ("ip-10-1 ip-10-2 ip-10-3", "ip-10-[1-3]"),
         ("solo db01 db02 solo2", "solo db01,02 solo2"),
         ("web01.eu1 web02.eu1", "web01.eu1 web02.eu1"),
