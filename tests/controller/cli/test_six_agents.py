@@ -252,6 +252,7 @@ def test_the_first_interrupt_cancels_who_was_not_asked_waits_for_the_others_and_
     shown = site.desk.run("runs", "show", summary["run"], "--format", "json").json()
     assert {report["host"]: report["state"] for report in shown["reports"]} == {"web01": "ok", **states(found)}
     assert shown["exit_code"] == 130
+    assert site.desk.run("inventory", "hosts", "notstarted@last", "-i", inventory).out == "web02\nweb03\n"
 
 
 @pytest.mark.covers("inv:F7", "inv:F9")

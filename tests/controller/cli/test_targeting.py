@@ -1,5 +1,6 @@
 """Whom a command is for: limits, shares, earlier runs and expected counts, through the real command."""
 
+import shlex
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.dead_hosts import DeadHost, dead_hosts
+from tests.lab import agents
 from tests.lab.agents import Agent, Desk
 
 LINKS = (
@@ -96,6 +98,42 @@ def test_the_bad_hosts_of_a_run_are_asked_again_and_links_stand_under_their_find
     whole = desk.check("-i", fleet, "--include", "HOST-MEM", "--limit", f"bad@{run}", "--json").json()
     assert [report["host"] for report in whole["reports"]] == ["web01", "web02"]
     assert whole["reports"][0]["links"]["host"][0]["title"] == "Dashboard"
+
+
+@pytest.mark.covers("exp:limits")
+def test_the_last_run_is_that_of_the_same_inventory_from_any_folder_and_is_named_in_what_is_printed(
+    tmp_path: Path, dead: DeadHost
+) -> None:
+    desk = agents.desk(tmp_path / "desk")
+    hosts = f"[web]\nw1 ansible_host={dead.address} fleetmedic_port={dead.port}\n"
+    (desk.folder / "one.ini").write_text(hosts)
+    (desk.folder / "another.ini").write_text(hosts)
+    (desk.folder / "sub").mkdir()
+    first = desk.check("-i", "one.ini", "--json").json()["run"]
+    assert desk.run("inventory", "hosts", "bad@last", "-i", "sub/../one.ini").out == "w1\n"
+    strange = desk.run("inventory", "hosts", "bad@last", "-i", "another.ini")
+    assert (strange.code, strange.out) == (65, "")
+    assert "none of this inventory is kept here" in strange.err
+    told = desk.run("inventory", "hosts", f"bad@{first}", "-i", "another.ini")
+    assert told.out == "w1\n"
+    assert told.err.startswith(f"fleetmedic: run {first} is of the inventory {desk.folder}/one.ini: its hosts are ")
+    again = desk.check("bad@LAST", "-i", "one.ini", "--limit", "web,zzz,unreachable@last", "--allow-unmatched")
+    second = again.out.partition("   run ")[2].partition("\n")[0]
+    assert desk.run("runs", "show", second).out.startswith(f"run {second}   check bad@{first} ")
+
+
+@pytest.mark.covers("exp:limits")
+def test_what_is_printed_to_show_all_narrows_as_was_asked(desk: Desk, agent: Agent) -> None:
+    file = desk.folder / "all of it.ini"
+    file.write_text(
+        f"[web]\nweb01 fleetmedic_address={agent.address} fleetmedic_port={agent.port}\n[web:vars]\n"
+        "fleetmedic_limits={'HOST-MEM': {'warn_free_share': 0, 'crit_free_share': 0}}\n"
+    )
+    done = desk.check("-i", file, "--limit", "web,zzz", "--allow-unmatched", "--include", "HOST-MEM")
+    assert done.code == 0
+    words = shlex.split(done.out.partition("all of it: fleetmedic ")[2].partition("   exit code")[0])
+    assert words[:5] == ["check", "all", "--limit", "web,zzz", "--allow-unmatched"]
+    assert desk.run(*words).code == 0
 
 
 @pytest.mark.covers("inv:P204")
