@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 
 from controller import redacted
 from controller.inventory.listing import MASK
@@ -17,11 +18,13 @@ SECRET = re.compile(
 )
 # In a URL's query the values of such words.
 IN_QUERY = re.compile(r"([?&][^=&\s]*(?:pass|pwd|secret|token|key|auth|sig)[^=&\s]*=)[^&\s]*", re.IGNORECASE)
+# Too short for a token, and without what would stand before a secret: most values of an inventory.
+_PLAIN = re.compile(r"[\w.]{0,11}|[0-9.]*")
 
 
 def hidden(name: str, value: object) -> object:
     """The value of a variable of that name, with what is secret in it masked."""
-    secret = SECRET.search(name) is not None
+    secret = _is_secret(name)
     if isinstance(value, Mapping):
         return {key: hidden(name if secret else str(key), inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -29,7 +32,13 @@ def hidden(name: str, value: object) -> object:
     # Whether there has to be one is none.
     if secret and not isinstance(value, bool | None):
         return MASK
-    if isinstance(value, str):
+    if isinstance(value, str) and not _PLAIN.fullmatch(value):
         masked = IN_QUERY.sub(rf"\1{MASK}", redacted.named(value))
         return Unsafe(masked) if isinstance(value, Unsafe) else masked
     return value
+
+
+@cache
+def _is_secret(name: str) -> bool:
+    """Ten thousand hosts have the same few names."""
+    return SECRET.search(name) is not None
