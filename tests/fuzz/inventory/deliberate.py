@@ -49,12 +49,13 @@ def _is_masked(difference: Difference) -> bool:
 
 
 def _masked(name: str, value: object) -> object:
-    """What may be printed of a value: a mapping's own keys say what is secret in it."""
+    """What may be printed of a value: nothing below a secret name, but whether something is so."""
+    secret = SECRET.search(name) is not None
     if isinstance(value, dict) and set(value) != {"__ansible_unsafe"}:
-        return {key: _masked(key, inner) for key, inner in value.items()}
-    if SECRET.search(name):
-        return MASK
-    return value
+        return {key: _masked(name if secret else key, inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_masked(name, inner) for inner in value]
+    return MASK if secret and not isinstance(value, bool | None) else value
 
 
 def _is_marked_otherwise(difference: Difference) -> bool:
