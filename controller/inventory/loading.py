@@ -70,7 +70,9 @@ def _read_list(source: str, draft: Draft) -> None:
         raise InventoryError(f"host list {shown(source)} names no host; write web01,web02 or web01,")
     for entry in entries:
         name, port = literal(entry, origin)
-        draft.host(name, "ungrouped", port, origin)
+        # As with Ansible, which puts a host it knows from elsewhere behind these, where that is in no group.
+        if name not in draft.hosts:
+            draft.host(name, "ungrouped", port, origin)
 
 
 def _read_path(source: str, draft: Draft) -> Path:

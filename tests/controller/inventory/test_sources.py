@@ -55,6 +55,12 @@ def test_a_text_with_a_comma_is_a_host_list_unless_a_file_has_that_name(tmp_path
 
 
 @pytest.mark.covers("inv:S1")
+def test_a_host_that_another_source_has_in_no_group_stands_behind_those_of_a_host_list(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text("all: {hosts: {b: }}\n")
+    assert load([str(tmp_path / "a.yml"), "a,b,c"]).groups["ungrouped"].hosts == ("a", "c", "b")
+
+
+@pytest.mark.covers("inv:S1")
 def test_a_host_list_may_be_longer_than_any_path() -> None:
     assert len(load([",".join(f"h{n}" for n in range(5000))]).hosts) == 5000
 
