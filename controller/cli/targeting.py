@@ -71,7 +71,7 @@ def settled(desk: Desk, target: Target) -> Target:
     if not desk.sources() or not any(text is not None and _OF_LAST.search(text) for text in given):
         return target
     newest = _newest(desk)
-    pattern, limit = (text and _OF_LAST.sub(rf"\1{newest}", text) for text in given)
+    pattern, limit = (text and _OF_LAST.sub(lambda found: f"{found[1]}{newest}", text) for text in given)
     return replace(target, pattern=pattern, limit=limit)
 
 

@@ -10,9 +10,12 @@ from controller.cli import options, targeting
 from controller.cli.targeting import Target
 from controller.render.escape import line
 from controller.render.host_ranges import fold
+from controller.render.paper import Paper
 
 if TYPE_CHECKING:
     from controller.inventory.validation import Problem, Validated
+
+WORD_WIDTH = 6
 
 
 @click.command("validate", short_help="Everything that is wrong in it, at once.")
@@ -38,8 +41,9 @@ def command(pattern: str, form: str, strict: bool, **flags: tuple[str, ...] | st
     if form == "json":
         click.echo(json.dumps(_record(found), indent=2))
     else:
-        _tell("ERROR", found.errors)
-        _tell("WARN", found.warnings)
+        paper = desk.paper(no_colour=True)
+        _tell(paper, "ERROR", found.errors)
+        _tell(paper, "WARN", found.warnings)
         parts = (_counted(found.errors, "error"), _counted(found.warnings, "warning"))
         click.echo(
             f"{found.hosts} host{'s' * (found.hosts != 1)}, {found.groups} group{'s' * (found.groups != 1)}, "
@@ -50,10 +54,10 @@ def command(pattern: str, form: str, strict: bool, **flags: tuple[str, ...] | st
     return exit_codes.WARNED if strict and found.warnings else 0
 
 
-def _tell(word: str, problems: "Sequence[Problem]") -> None:
+def _tell(paper: Paper, word: str, problems: "Sequence[Problem]") -> None:
     for problem in problems:
         where = f"   ({line(fold(problem.hosts))})" if problem.hosts else ""
-        click.echo(f"{word:<6}{line(problem.text)}{where}")
+        paper.hanging(f"{word:<{WORD_WIDTH}}", f"{line(problem.text)}{where}", WORD_WIDTH, WORD_WIDTH)
 
 
 def _counted(problems: "Sequence[Problem]", word: str) -> str:

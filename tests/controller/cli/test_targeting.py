@@ -1,5 +1,6 @@
 """Whom a command is for: limits, shares, earlier runs and expected counts, through the real command."""
 
+import contextlib
 import shlex
 import socket
 from collections.abc import Iterator
@@ -8,6 +9,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.dead_hosts import DeadHost, dead_hosts
+from controller.endings import State
+from controller.host_report import HostReport
+from controller.store import database, runs
+from controller.store.runs import Run
+from fleetmedic.v1.agent_pb2 import CheckResponse
 from tests.lab import agents
 from tests.lab.agents import Agent, Desk
 
@@ -120,6 +126,26 @@ def test_the_last_run_is_that_of_the_same_inventory_from_any_folder_and_is_named
     again = desk.check("bad@LAST", "-i", "one.ini", "--limit", "web,zzz,unreachable@last", "--allow-unmatched")
     second = again.out.partition("   run ")[2].partition("\n")[0]
     assert desk.run("runs", "show", second).out.startswith(f"run {second}   check bad@{first} ")
+
+
+@pytest.mark.covers("exp:limits")
+@pytest.mark.parametrize("name", ["3DJ6", "7777", "QRST"])
+def test_the_last_run_may_have_any_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / "h.ini").write_text("w1\nw2\nw3\n")
+    states = {"w1": State.OK, "w2": State.UNREACHABLE, "w3": State.CANCELLED}
+    reports = tuple(HostReport(host, state, "", 0.1, CheckResponse()) for host, state in states.items())
+    kept = Run(name, "check", 1.0, 1.0, "all", str(tmp_path / "h.ini"), reports, 130)
+    store = tmp_path / "store.db"
+    with contextlib.closing(database.connect(store)) as base:
+        runs.save(base, kept, "alice", 2.0)
+    for pattern, hosts in {
+        "bad@last": "w2",
+        "all:!ok@LAST:!notstarted@last": "w2",
+        "ok@last,notstarted@Last": "w1 w3",
+        "notok@last,&w*": "w2 w3",
+    }.items():
+        done = Desk(tmp_path).run("inventory", "hosts", pattern, "-i", "h.ini", "--store", store)
+        assert (done.code, done.out.split()) == (0, hosts.split()), done.err
 
 
 @pytest.mark.covers("exp:limits")

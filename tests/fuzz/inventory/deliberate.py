@@ -144,7 +144,9 @@ def _has_port(asked: Asked) -> bool:
 
 
 REFUSALS = (
-    Refusal("empty pattern or limit", "1.11, P205", _is_empty, re.compile(r"an empty (pattern|limit)|its value is empty")),
+    Refusal(
+        "empty pattern or limit", "1.11, P205", _is_empty, re.compile(r"an empty (pattern|limit)|its value is empty")
+    ),
     Refusal("sign without a name", "1.11", _names_nothing, re.compile("names nothing")),
     Refusal("empty regex", "0.4", _is_bare_regex, re.compile("empty regular expression")),
     Refusal("exclusion of a file", "0.4", _leaves_out_a_file, re.compile(r"!@")),
