@@ -45,6 +45,7 @@ lint: install
 	$(VENV)/mypy
 	$(VENV)/lint-imports --no-logo > .cache/imports.log || { cat .cache/imports.log; exit 1; }
 	$(VENV)/buf lint
+	@$(VENV)/python -m pytest -q --collect-only > .cache/collected.log || { grep -A99 '= coverage' .cache/collected.log || tail -40 .cache/collected.log; exit 1; }
 	@rm -rf .cache/generated && mkdir -p .cache/generated && protos/generate .cache/generated
 	@for made in .cache/generated/fleetmedic/v1/*; do \
 		cmp "$$made" "protos/fleetmedic/v1/$${made##*/}" || { echo "generated code is out of date: make proto"; exit 1; }; done
