@@ -16,10 +16,11 @@ from typing import Any, NoReturn, cast
 import grpc
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError
 
 from agent import boundary, budgets
-from fleetmedic.v1 import agent_pb2
+from fleetmedic.v1 import agent_pb2, policy_pb2
 
 Utc = Callable[[], datetime.datetime]
 
@@ -43,21 +44,32 @@ UNSERVED = frozenset({f"/{HEALTH}/Watch"})
 CLOCK_ERROR = 60.0
 # What gRPC makes of no deadline is longer than this, in seconds.
 ENDLESS = 1e9
-# Every method there is, and the least role that may call it. A method without a row stops the agent at its start.
-POLICY: Mapping[str, Role] = MappingProxyType(
-    {
-        f"/{SERVICE.full_name}/Describe": Role.OBSERVER,
-        f"/{SERVICE.full_name}/Check": Role.OBSERVER,
-        f"/{SERVICE.full_name}/Plan": Role.RESPONDER,
-        f"/{SERVICE.full_name}/Apply": Role.RESPONDER,
-        f"/{SERVICE.full_name}/Watch": Role.OBSERVER,
-        f"/{SERVICE.full_name}/ListOperations": Role.OBSERVER,
-        f"/{SERVICE.full_name}/Renew": Role.ADMIN,
-        f"/{SERVICE.full_name}/SetDenylist": Role.ADMIN,
-        f"/{SERVICE.full_name}/Audit": Role.ADMIN,
-        f"/{HEALTH}/Check": Role.OBSERVER,
-        f"/{HEALTH}/List": Role.OBSERVER,
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who may call a method; whether it changes anything, and whether it is refused while the agent is frozen."""
+
+    role: Role
+    changes: bool = False
+    frozen: bool = False
+
+
+def policy(service: ServiceDescriptor) -> Mapping[str, Rule]:
+    """The table that the methods' own options are. A method without a role has no row, and stops the agent's start."""
+    options = {
+        f"/{service.full_name}/{row.name}": row.GetOptions().Extensions[policy_pb2.policy] for row in service.methods
     }
+    return {
+        name: Rule(Role(said.least_role), said.changes, said.frozen)
+        for name, said in options.items()
+        if said.least_role
+    }
+
+
+# Every method there is. Health's service is not ours to write options into.
+POLICY: Mapping[str, Rule] = MappingProxyType(
+    {**policy(SERVICE), f"/{HEALTH}/Check": Rule(Role.OBSERVER), f"/{HEALTH}/List": Rule(Role.OBSERVER)}
 )
 URI = re.compile(
     r"spiffe://([a-z0-9][a-z0-9.-]{0,127})/role/(observer|responder|admin)/user/([a-z0-9][a-z0-9._-]{0,62})"
@@ -140,8 +152,8 @@ class Gate:
 
     def admit(self, method: str, context: grpc.ServicerContext) -> Peer:
         peer = self.peer(context)
-        if peer.role < POLICY[method]:
-            needed = POLICY[method].name.lower()
+        if peer.role < POLICY[method].role:
+            needed = POLICY[method].role.name.lower()
             raise Denied(grpc.StatusCode.PERMISSION_DENIED, f"{peer.user} is {peer.role.name.lower()}; needs {needed}")
         left = context.time_remaining()
         # No deadline is 9.2e18 s, and None over some transports (security.md F14).

@@ -35,7 +35,14 @@ KNOWN: Mapping[str, tuple[str, str, str]] = {
     "host_deadline": ("seconds", "", "for one host, from when its call begins; not set: the whole deadline"),
     "connect_timeout": ("seconds", "1.5s", "for TCP and TLS of one host"),
     "store": ("path", "", "the file of runs and events"),
+    "pki": ("path", "", "the folder of the authorities, where certificates are made"),
+    "bastion": ("text", "", "where `login` gets a certificate, as USER@HOST:PORT"),
+    "bundles": ("path", "", "the folder of what is installed on hosts"),
+    "known_hosts": ("paths", "", "files with the SSH keys of hosts"),
+    "ssh_user": ("text", "root", "who logs in over SSH where the inventory does not say"),
 }
+# What `login` and `pki issue operator` write beside the user's config file, and who uses it.
+OWN_FILES: Mapping[str, str] = {"certificate": "operator.crt", "key": "operator.key", "ca": "agent-ca.crt"}
 BACKENDS = ("own", "ansible")
 # Within these an agent answers; it is told a little less.
 ANSWERED = ("deadline", "host_deadline")
@@ -48,19 +55,27 @@ UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 def resolve(flags: Mapping[str, str], environment: Mapping[str, str], uid: int) -> Mapping[str, Setting]:
     """Every setting as it stands. SettingError for a bad file or value."""
     home = _absolute(environment, "HOME") or Path("/nonexistent")
-    user_file = (_absolute(environment, "XDG_CONFIG_HOME") or home / ".config") / "fleetmedic/config.toml"
+    own = (_absolute(environment, "XDG_CONFIG_HOME") or home / ".config") / "fleetmedic"
     own_state = _absolute(environment, "XDG_STATE_HOME")
     state = (own_state or home / ".local/state") / "fleetmedic"
     store = Path("/var/lib/fleetmedic") if uid == 0 and own_state is None else state
     made = {name: Setting(default, "default") for name, (_, default, _) in KNOWN.items()}
     made["store"] = Setting(str(store / "controller.db"), "default")
-    for file in (SYSTEM_FILE, user_file):
+    made["pki"] = Setting(str(own / "pki"), "default")
+    made["bundles"] = Setting(
+        str((_absolute(environment, "XDG_CACHE_HOME") or home / ".cache") / "fleetmedic/bundles"), "default"
+    )
+    made["known_hosts"] = Setting(f"{home / '.ssh/known_hosts'}\n/etc/ssh/ssh_known_hosts", "default")
+    for name, own_file in OWN_FILES.items():
+        if (own / own_file).exists():
+            made[name] = Setting(str(own / own_file), "default")
+    for file in (SYSTEM_FILE, own / "config.toml"):
         made |= _from_file(file)
-    for name in KNOWN:
+    for name, (kind, _, _) in KNOWN.items():
         variable = f"FLEETMEDIC_{name.upper()}"
         if environment.get(variable):
             value = environment[variable]
-            made[name] = Setting(value.replace(":", "\n") if name == "inventory" else value, f"environment {variable}")
+            made[name] = Setting(value.replace(":", "\n") if kind == "paths" else value, f"environment {variable}")
         if name in flags:
             made[name] = Setting(flags[name], f"--{name.replace('_', '-')}")
     for name, setting in made.items():
@@ -111,7 +126,7 @@ def _text(name: str, value: object, origin: str, folder: Path) -> str:
         return value
     if kind in ("path", "paths") and isinstance(value, str):
         return str(folder / Path(value).expanduser())
-    if kind == "backend" and isinstance(value, str):
+    if kind in ("backend", "text") and isinstance(value, str):
         return value
     if kind == "count" and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -121,6 +136,7 @@ def _text(name: str, value: object, origin: str, folder: Path) -> str:
         "paths": "a path or a list of them",
         "path": "a path",
         "backend": "own or ansible",
+        "text": "a text",
         "count": "a whole number",
         "seconds": "such as '10s'",
     }

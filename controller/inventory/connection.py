@@ -1,5 +1,6 @@
-"""Where a host's agent is: the address to dial and the agent's port, from the host's variables."""
+"""Where a host's agent and its SSH are: addresses, ports and users, from the host's variables."""
 
+import re
 from dataclasses import dataclass
 
 from controller.inventory.graph import Host
@@ -9,11 +10,16 @@ from controller.inventory.templates import used
 from controller.inventory.variables import Variable
 
 DEFAULT_PORT = 7443
+DEFAULT_SSH_PORT = 22
 # What is said of a host without one.
 AGENTLESS = (
     "no agent by the inventory: ansible_connection is local or docker; "
     "with fleetmedic_address or fleetmedic_port it is asked"
 )
+# Of a gateway of SSH: an inventory name, or USER@HOST:PORT. Of Ansible's own options only this one leads another way.
+_JUMP = re.compile(r"(?:-J\s*|-o\s*['\"]?ProxyJump[= ]\s*)([^\s'\"]+)")
+_COMMAND = re.compile(r"ProxyCommand", re.IGNORECASE)
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,63}\$?")
 _ADDRESSES = ("fleetmedic_address", "ansible_ssh_host", "ansible_host")
 
 
@@ -32,6 +38,48 @@ def endpoint(host: Host) -> Endpoint:
     `ansible_port` is the SSH port and is not looked at.
     """
     return Endpoint(host.name, _address(host), _port(used(host, "fleetmedic_port")))
+
+
+@dataclass(frozen=True, slots=True)
+class SshPlace:
+    """Where SSH logs in: what Ansible would dial, and as whom. `gateway` is as it is written, empty for none."""
+
+    address: str
+    port: int
+    user: str
+    gateway: str
+
+
+def ssh_address(host: Host) -> SshPlace:
+    """From Ansible's variables. Raises InventoryError where one is wrong, or names a way that SSH alone can't go."""
+    address = next(
+        (_checked(found, field) for field in _ADDRESSES[1:] if (found := used(host, field)) is not None), host.name
+    )
+    port = used(host, "ansible_ssh_port") or used(host, "ansible_port")
+    user = used(host, "ansible_ssh_user") or used(host, "ansible_user")
+    if user is not None and not (isinstance(user.value, str) and _USER.fullmatch(user.value)):
+        raise InventoryError.at(user.origin, f"ansible_user is {user.said()}, which is no user", "write a user's name")
+    return SshPlace(
+        address,
+        DEFAULT_SSH_PORT if port is None else _number(port, "ansible_port"),
+        "" if user is None else str(user.value),
+        _gateway(host),
+    )
+
+
+def _gateway(host: Host) -> str:
+    for field in ("ansible_ssh_common_args", "ansible_ssh_extra_args"):
+        given = used(host, field)
+        text = "" if given is None else str(given.value)
+        if given is not None and _COMMAND.search(text):
+            raise InventoryError.at(
+                given.origin,
+                f"{field} has a ProxyCommand, which fleetmedic does not run",
+                "name a gateway with -J HOST",
+            )
+        if (found := _JUMP.search(text)) is not None:
+            return found[1]
+    return ""
 
 
 def has_agent(host: Host) -> bool:
@@ -65,13 +113,13 @@ def _checked(variable: Variable, field: str) -> str:
 
 
 def _port(variable: Variable | None) -> int:
-    if variable is None:
-        return DEFAULT_PORT
+    return DEFAULT_PORT if variable is None else _number(variable, "fleetmedic_port")
+
+
+def _number(variable: Variable, field: str) -> int:
     value = variable.value
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 65535:
         return value
     raise InventoryError.at(
-        variable.origin,
-        f"fleetmedic_port is {variable.said()}, not a port",
-        "write a number from 1 to 65535, without quotes",
+        variable.origin, f"{field} is {variable.said()}, not a port", "write a number from 1 to 65535, without quotes"
     )

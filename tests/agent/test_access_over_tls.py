@@ -110,7 +110,7 @@ def _stream(channel: grpc.Channel, path: str) -> "grpc.UnaryStreamMultiCallable[
 
 
 def expected(path: str, role: Role) -> grpc.StatusCode:
-    if role < POLICY[path]:
+    if role < POLICY[path].role:
         return grpc.StatusCode.PERMISSION_DENIED
     if path == f"/{HEALTH}/List" and "List" not in vars(health.HealthServicer):
         # Younger releases of grpcio-health-checking have it.

@@ -97,7 +97,8 @@ BAD_FILES = [
     (
         "zzz = 5\n",
         "1: zzz: is no setting; known: "
-        "inventory, inventory_backend, certificate, key, ca, forks, deadline, host_deadline, connect_timeout, store",
+        "inventory, inventory_backend, certificate, key, ca, forks, deadline, host_deadline, connect_timeout, store, "
+        "pki, bastion, bundles, known_hosts, ssh_user",
     ),
     ("inventory = ''\n", f"1: inventory: {settings.EMPTY}"),
     ("inventory = ['a.ini', '']\n", f"1: inventory: {settings.EMPTY}"),

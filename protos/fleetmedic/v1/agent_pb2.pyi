@@ -124,6 +124,78 @@ class Clock(_message.Message):
 Global___Clock: _TypeAlias = Clock  # noqa: Y015
 
 @_typing.final
+class Standing(_message.Message):
+    """How the agent stands, with each reply, so that it need not be asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIT_SEQUENCE_FIELD_NUMBER: _builtins.int
+    AUDIT_HEAD_FIELD_NUMBER: _builtins.int
+    FREEZE_FIELD_NUMBER: _builtins.int
+    DENYLIST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    ALARMS_FIELD_NUMBER: _builtins.int
+    audit_sequence: _builtins.int
+    """The last record of the audit log when the reply was made. The caller keeps it, and so finds a log that was cut."""
+    audit_head: _builtins.bytes
+    denylist_sequence: _builtins.int
+    @_builtins.property
+    def freeze(self) -> Global___Freeze:
+        """Set while changes are refused."""
+
+    @_builtins.property
+    def certificate_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the agent's own certificate ends."""
+
+    @_builtins.property
+    def alarms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the host's owner should mend: a certificate file that can't be used, an audit log that can't be written."""
+
+    def __init__(
+        self,
+        *,
+        audit_sequence: _builtins.int = ...,
+        audit_head: _builtins.bytes = ...,
+        freeze: Global___Freeze | None = ...,
+        denylist_sequence: _builtins.int = ...,
+        certificate_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        alarms: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_expire_time", b"certificate_expire_time", "freeze", b"freeze"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms", "audit_head", b"audit_head", "audit_sequence", b"audit_sequence", "certificate_expire_time", b"certificate_expire_time", "denylist_sequence", b"denylist_sequence", "freeze", b"freeze"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Standing: _TypeAlias = Standing  # noqa: Y015
+
+@_typing.final
+class Freeze(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    user: _builtins.str
+    @_builtins.property
+    def since_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        user: _builtins.str = ...,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "since_time", b"since_time", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Freeze: _TypeAlias = Freeze  # noqa: Y015
+
+@_typing.final
 class DescribeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -150,6 +222,7 @@ class DescribeResponse(_message.Message):
     TARGETS_FIELD_NUMBER: _builtins.int
     WORKER_ERROR_FIELD_NUMBER: _builtins.int
     KERNEL_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """The role the caller was given."""
     worker_error: _builtins.str
@@ -167,6 +240,8 @@ class DescribeResponse(_message.Message):
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleTitle]: ...
     @_builtins.property
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[_snapshot_pb2.Target]: ...
+    @_builtins.property
+    def standing(self) -> Global___Standing: ...
     def __init__(
         self,
         *,
@@ -178,10 +253,11 @@ class DescribeResponse(_message.Message):
         targets: _abc.Iterable[_snapshot_pb2.Target] | None = ...,
         worker_error: _builtins.str = ...,
         kernel: _builtins.str = ...,
+        standing: Global___Standing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "clock", b"clock"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "clock", b"clock", "standing", b"standing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "clock", b"clock", "kernel", b"kernel", "methods", b"methods", "role", b"role", "rules", b"rules", "targets", b"targets", "worker_error", b"worker_error"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "clock", b"clock", "kernel", b"kernel", "methods", b"methods", "role", b"role", "rules", b"rules", "standing", b"standing", "targets", b"targets", "worker_error", b"worker_error"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -309,6 +385,7 @@ class CheckResponse(_message.Message):
     FINDINGS_FIELD_NUMBER: _builtins.int
     SNAPSHOTS_FIELD_NUMBER: _builtins.int
     FACTS_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     sequence: _builtins.int
     """1, 2, ... within one answer."""
@@ -325,6 +402,10 @@ class CheckResponse(_message.Message):
     def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[_snapshot_pb2.Snapshot]: ...
     @_builtins.property
     def facts(self) -> _containers.RepeatedCompositeFieldContainer[_finding_pb2.Fact]: ...
+    @_builtins.property
+    def standing(self) -> Global___Standing:
+        """In the first message."""
+
     def __init__(
         self,
         *,
@@ -336,10 +417,11 @@ class CheckResponse(_message.Message):
         findings: _abc.Iterable[_finding_pb2.Finding] | None = ...,
         snapshots: _abc.Iterable[_snapshot_pb2.Snapshot] | None = ...,
         facts: _abc.Iterable[_finding_pb2.Fact] | None = ...,
+        standing: Global___Standing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "clock", b"clock"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "clock", b"clock", "standing", b"standing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "clock", b"clock", "facts", b"facts", "findings", b"findings", "last", b"last", "request_id", b"request_id", "sequence", b"sequence", "snapshots", b"snapshots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "clock", b"clock", "facts", b"facts", "findings", b"findings", "last", b"last", "request_id", b"request_id", "sequence", b"sequence", "snapshots", b"snapshots", "standing", b"standing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -380,6 +462,7 @@ class PlanResponse(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
     CLOCK_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
     plan_id: _builtins.str
     digest: _builtins.bytes
     """Over identities and the bounds of counts; Apply must name it."""
@@ -391,6 +474,8 @@ class PlanResponse(_message.Message):
     def agent(self) -> Global___Identity: ...
     @_builtins.property
     def clock(self) -> Global___Clock: ...
+    @_builtins.property
+    def standing(self) -> Global___Standing: ...
     def __init__(
         self,
         *,
@@ -400,10 +485,11 @@ class PlanResponse(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         agent: Global___Identity | None = ...,
         clock: Global___Clock | None = ...,
+        standing: Global___Standing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "clock", b"clock", "expire_time", b"expire_time", "subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "clock", b"clock", "expire_time", b"expire_time", "standing", b"standing", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "clock", b"clock", "digest", b"digest", "expire_time", b"expire_time", "plan_id", b"plan_id", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "clock", b"clock", "digest", b"digest", "expire_time", b"expire_time", "plan_id", b"plan_id", "standing", b"standing", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -441,19 +527,23 @@ class ApplyResponse(_message.Message):
 
     OPERATION_FIELD_NUMBER: _builtins.int
     CLOCK_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def operation(self) -> Global___Operation: ...
     @_builtins.property
     def clock(self) -> Global___Clock: ...
+    @_builtins.property
+    def standing(self) -> Global___Standing: ...
     def __init__(
         self,
         *,
         operation: Global___Operation | None = ...,
         clock: Global___Clock | None = ...,
+        standing: Global___Standing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "operation", b"operation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "operation", b"operation", "standing", b"standing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "operation", b"operation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "operation", b"operation", "standing", b"standing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -578,19 +668,23 @@ class ListOperationsResponse(_message.Message):
 
     OPERATIONS_FIELD_NUMBER: _builtins.int
     CLOCK_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Operation]: ...
     @_builtins.property
     def clock(self) -> Global___Clock: ...
+    @_builtins.property
+    def standing(self) -> Global___Standing: ...
     def __init__(
         self,
         *,
         operations: _abc.Iterable[Global___Operation] | None = ...,
         clock: Global___Clock | None = ...,
+        standing: Global___Standing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "standing", b"standing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "operations", b"operations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "operations", b"operations", "standing", b"standing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -600,27 +694,9 @@ Global___ListOperationsResponse: _TypeAlias = ListOperationsResponse  # noqa: Y0
 class RenewRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    CERTIFICATE_REQUEST_FIELD_NUMBER: _builtins.int
-    certificate_request: _builtins.bytes
-    def __init__(
-        self,
-        *,
-        certificate_request: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_request", b"certificate_request"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RenewRequest: _TypeAlias = RenewRequest  # noqa: Y015
-
-@_typing.final
-class RenewResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
     CERTIFICATE_CHAIN_FIELD_NUMBER: _builtins.int
     certificate_chain: _builtins.bytes
+    """Empty in the first call. In the second the certificate, PEM, for the key that the first call's request was for."""
     def __init__(
         self,
         *,
@@ -632,26 +708,49 @@ class RenewResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+Global___RenewRequest: _TypeAlias = RenewRequest  # noqa: Y015
+
+@_typing.final
+class RenewResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_REQUEST_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
+    certificate_request: _builtins.bytes
+    """Of the first call: a request, PEM, for a key that was made for it and does not leave the host."""
+    @_builtins.property
+    def standing(self) -> Global___Standing: ...
+    def __init__(
+        self,
+        *,
+        certificate_request: _builtins.bytes = ...,
+        standing: Global___Standing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["standing", b"standing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_request", b"certificate_request", "standing", b"standing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
 Global___RenewResponse: _TypeAlias = RenewResponse  # noqa: Y015
 
 @_typing.final
 class SetDenylistRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    SEQUENCE_FIELD_NUMBER: _builtins.int
     SIGNED_LIST_FIELD_NUMBER: _builtins.int
-    sequence: _builtins.int
-    """Rises with every list; a lower one is refused."""
     signed_list: _builtins.bytes
+    """A certificate revocation list, PEM, signed by the operators' authority; one with a lower number than the
+    agent's own is refused.
+    """
     def __init__(
         self,
         *,
-        sequence: _builtins.int = ...,
         signed_list: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence", "signed_list", b"signed_list"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signed_list", b"signed_list"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -661,20 +760,64 @@ Global___SetDenylistRequest: _TypeAlias = SetDenylistRequest  # noqa: Y015
 class SetDenylistResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    SEQUENCE_FIELD_NUMBER: _builtins.int
-    sequence: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def standing(self) -> Global___Standing: ...
     def __init__(
         self,
         *,
-        sequence: _builtins.int = ...,
+        standing: Global___Standing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["standing", b"standing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["standing", b"standing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetDenylistResponse: _TypeAlias = SetDenylistResponse  # noqa: Y015
+
+@_typing.final
+class SetFreezeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROZEN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    frozen: _builtins.bool
+    """False ends it."""
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        frozen: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frozen", b"frozen", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetFreezeRequest: _TypeAlias = SetFreezeRequest  # noqa: Y015
+
+@_typing.final
+class SetFreezeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STANDING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def standing(self) -> Global___Standing: ...
+    def __init__(
+        self,
+        *,
+        standing: Global___Standing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["standing", b"standing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["standing", b"standing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetFreezeResponse: _TypeAlias = SetFreezeResponse  # noqa: Y015
 
 @_typing.final
 class AuditRequest(_message.Message):
@@ -700,28 +843,23 @@ class AuditResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
-    TIME_FIELD_NUMBER: _builtins.int
-    PREVIOUS_HASH_FIELD_NUMBER: _builtins.int
     HASH_FIELD_NUMBER: _builtins.int
     RECORD_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    previous_hash: _builtins.bytes
     hash: _builtins.bytes
+    """SHA-256 over the hash before it and the record."""
     record: _builtins.bytes
-    @_builtins.property
-    def time(self) -> _timestamp_pb2.Timestamp: ...
+    """The record as it was written: one line of JSON."""
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
-        time: _timestamp_pb2.Timestamp | None = ...,
-        previous_hash: _builtins.bytes = ...,
         hash: _builtins.bytes = ...,
         record: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash", "previous_hash", b"previous_hash", "record", b"record", "sequence", b"sequence", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash", "record", b"record", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

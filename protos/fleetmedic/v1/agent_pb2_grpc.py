@@ -75,6 +75,11 @@ class AgentServiceStub(object):
                 request_serializer=fleetmedic_dot_v1_dot_agent__pb2.SetDenylistRequest.SerializeToString,
                 response_deserializer=fleetmedic_dot_v1_dot_agent__pb2.SetDenylistResponse.FromString,
                 _registered_method=True)
+        self.SetFreeze = channel.unary_unary(
+                '/fleetmedic.v1.AgentService/SetFreeze',
+                request_serializer=fleetmedic_dot_v1_dot_agent__pb2.SetFreezeRequest.SerializeToString,
+                response_deserializer=fleetmedic_dot_v1_dot_agent__pb2.SetFreezeResponse.FromString,
+                _registered_method=True)
         self.Audit = channel.unary_stream(
                 '/fleetmedic.v1.AgentService/Audit',
                 request_serializer=fleetmedic_dot_v1_dot_agent__pb2.AuditRequest.SerializeToString,
@@ -126,19 +131,29 @@ class AgentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Renew(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """A new key and certificate for the agent itself, in two calls: it asks for one, and is given it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetDenylist(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Who may call no more, although their certificates have not ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetFreeze(self, request, context):
+        """While an agent is frozen it refuses what changes the host.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Audit(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The audit log, record by record, as it stands.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -185,6 +200,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.SetDenylist,
                     request_deserializer=fleetmedic_dot_v1_dot_agent__pb2.SetDenylistRequest.FromString,
                     response_serializer=fleetmedic_dot_v1_dot_agent__pb2.SetDenylistResponse.SerializeToString,
+            ),
+            'SetFreeze': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetFreeze,
+                    request_deserializer=fleetmedic_dot_v1_dot_agent__pb2.SetFreezeRequest.FromString,
+                    response_serializer=fleetmedic_dot_v1_dot_agent__pb2.SetFreezeResponse.SerializeToString,
             ),
             'Audit': grpc.unary_stream_rpc_method_handler(
                     servicer.Audit,
@@ -409,6 +429,33 @@ class AgentService(object):
             '/fleetmedic.v1.AgentService/SetDenylist',
             fleetmedic_dot_v1_dot_agent__pb2.SetDenylistRequest.SerializeToString,
             fleetmedic_dot_v1_dot_agent__pb2.SetDenylistResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetFreeze(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmedic.v1.AgentService/SetFreeze',
+            fleetmedic_dot_v1_dot_agent__pb2.SetFreezeRequest.SerializeToString,
+            fleetmedic_dot_v1_dot_agent__pb2.SetFreezeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,8 +43,13 @@ class AgentServiceStub:
     """Views an operation; a broken stream is taken up again after a sequence number."""
     ListOperations: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ListOperationsRequest, _agent_pb2.ListOperationsResponse]
     Renew: _grpc.UnaryUnaryMultiCallable[_agent_pb2.RenewRequest, _agent_pb2.RenewResponse]
+    """A new key and certificate for the agent itself, in two calls: it asks for one, and is given it."""
     SetDenylist: _grpc.UnaryUnaryMultiCallable[_agent_pb2.SetDenylistRequest, _agent_pb2.SetDenylistResponse]
+    """Who may call no more, although their certificates have not ended."""
+    SetFreeze: _grpc.UnaryUnaryMultiCallable[_agent_pb2.SetFreezeRequest, _agent_pb2.SetFreezeResponse]
+    """While an agent is frozen it refuses what changes the host."""
     Audit: _grpc.UnaryStreamMultiCallable[_agent_pb2.AuditRequest, _agent_pb2.AuditResponse]
+    """The audit log, record by record, as it stands."""
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -61,8 +66,13 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """Views an operation; a broken stream is taken up again after a sequence number."""
     ListOperations: _aio.UnaryUnaryMultiCallable[_agent_pb2.ListOperationsRequest, _agent_pb2.ListOperationsResponse]  # type: ignore[assignment]
     Renew: _aio.UnaryUnaryMultiCallable[_agent_pb2.RenewRequest, _agent_pb2.RenewResponse]  # type: ignore[assignment]
+    """A new key and certificate for the agent itself, in two calls: it asks for one, and is given it."""
     SetDenylist: _aio.UnaryUnaryMultiCallable[_agent_pb2.SetDenylistRequest, _agent_pb2.SetDenylistResponse]  # type: ignore[assignment]
+    """Who may call no more, although their certificates have not ended."""
+    SetFreeze: _aio.UnaryUnaryMultiCallable[_agent_pb2.SetFreezeRequest, _agent_pb2.SetFreezeResponse]  # type: ignore[assignment]
+    """While an agent is frozen it refuses what changes the host."""
     Audit: _aio.UnaryStreamMultiCallable[_agent_pb2.AuditRequest, _agent_pb2.AuditResponse]  # type: ignore[assignment]
+    """The audit log, record by record, as it stands."""
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     """The agent on a host. Who may call what is decided before a request is parsed."""
@@ -117,20 +127,31 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _agent_pb2.RenewRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_agent_pb2.RenewResponse, _abc.Awaitable[_agent_pb2.RenewResponse]]: ...
+    ) -> _typing.Union[_agent_pb2.RenewResponse, _abc.Awaitable[_agent_pb2.RenewResponse]]:
+        """A new key and certificate for the agent itself, in two calls: it asks for one, and is given it."""
 
     @_abc_1.abstractmethod
     def SetDenylist(
         self,
         request: _agent_pb2.SetDenylistRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_agent_pb2.SetDenylistResponse, _abc.Awaitable[_agent_pb2.SetDenylistResponse]]: ...
+    ) -> _typing.Union[_agent_pb2.SetDenylistResponse, _abc.Awaitable[_agent_pb2.SetDenylistResponse]]:
+        """Who may call no more, although their certificates have not ended."""
+
+    @_abc_1.abstractmethod
+    def SetFreeze(
+        self,
+        request: _agent_pb2.SetFreezeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.SetFreezeResponse, _abc.Awaitable[_agent_pb2.SetFreezeResponse]]:
+        """While an agent is frozen it refuses what changes the host."""
 
     @_abc_1.abstractmethod
     def Audit(
         self,
         request: _agent_pb2.AuditRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_agent_pb2.AuditResponse], _abc.AsyncIterator[_agent_pb2.AuditResponse]]: ...
+    ) -> _typing.Union[_abc.Iterator[_agent_pb2.AuditResponse], _abc.AsyncIterator[_agent_pb2.AuditResponse]]:
+        """The audit log, record by record, as it stands."""
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -31,6 +31,8 @@ class _RefusalKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefusalKi
     REFUSAL_KIND_NOT_FOUND: _RefusalKind.ValueType  # 4
     """What was asked for is not on this host."""
     REFUSAL_KIND_BUSY: _RefusalKind.ValueType  # 5
+    REFUSAL_KIND_FAILED_PRECONDITION: _RefusalKind.ValueType  # 6
+    """Not now: the agent is frozen, the audit log can't be written, or a newer list is there."""
 
 class RefusalKind(_RefusalKind, metaclass=_RefusalKindEnumTypeWrapper): ...
 
@@ -41,6 +43,8 @@ REFUSAL_KIND_INTERNAL: RefusalKind.ValueType  # 3
 REFUSAL_KIND_NOT_FOUND: RefusalKind.ValueType  # 4
 """What was asked for is not on this host."""
 REFUSAL_KIND_BUSY: RefusalKind.ValueType  # 5
+REFUSAL_KIND_FAILED_PRECONDITION: RefusalKind.ValueType  # 6
+"""Not now: the agent is frozen, the audit log can't be written, or a newer list is there."""
 Global___RefusalKind: _TypeAlias = RefusalKind  # noqa: Y015
 
 @_typing.final
@@ -52,24 +56,42 @@ class LocalRequest(_message.Message):
     CALLER_FIELD_NUMBER: _builtins.int
     DESCRIBE_FIELD_NUMBER: _builtins.int
     CHECK_FIELD_NUMBER: _builtins.int
+    SET_DENYLIST_FIELD_NUMBER: _builtins.int
+    SET_FREEZE_FIELD_NUMBER: _builtins.int
+    AUDIT_FIELD_NUMBER: _builtins.int
+    NOTED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def caller(self) -> Global___Caller: ...
     @_builtins.property
     def describe(self) -> _agent_pb2.DescribeRequest: ...
     @_builtins.property
     def check(self) -> _agent_pb2.CheckRequest: ...
+    @_builtins.property
+    def set_denylist(self) -> _agent_pb2.SetDenylistRequest: ...
+    @_builtins.property
+    def set_freeze(self) -> _agent_pb2.SetFreezeRequest: ...
+    @_builtins.property
+    def audit(self) -> _agent_pb2.AuditRequest: ...
+    @_builtins.property
+    def noted(self) -> Global___Noted:
+        """For the record alone: what the front refused, or does itself."""
+
     def __init__(
         self,
         *,
         caller: Global___Caller | None = ...,
         describe: _agent_pb2.DescribeRequest | None = ...,
         check: _agent_pb2.CheckRequest | None = ...,
+        set_denylist: _agent_pb2.SetDenylistRequest | None = ...,
+        set_freeze: _agent_pb2.SetFreezeRequest | None = ...,
+        audit: _agent_pb2.AuditRequest | None = ...,
+        noted: Global___Noted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "check", b"check", "describe", b"describe", "request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "caller", b"caller", "check", b"check", "describe", b"describe", "noted", b"noted", "request", b"request", "set_denylist", b"set_denylist", "set_freeze", b"set_freeze"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "check", b"check", "describe", b"describe", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "caller", b"caller", "check", b"check", "describe", b"describe", "noted", b"noted", "request", b"request", "set_denylist", b"set_denylist", "set_freeze", b"set_freeze"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["describe", "check"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["describe", "check", "set_denylist", "set_freeze", "audit", "noted"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -83,21 +105,57 @@ class Caller(_message.Message):
 
     ROLE_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
+    BREAK_GLASS_FIELD_NUMBER: _builtins.int
+    SERIAL_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     user: _builtins.str
+    break_glass: _builtins.str
+    """Why the caller's certificate was made past the usual way; empty for others."""
+    serial: _builtins.str
+    """The serial number of the caller's certificate, hexadecimal."""
     def __init__(
         self,
         *,
         role: _builtins.str = ...,
         user: _builtins.str = ...,
+        break_glass: _builtins.str = ...,
+        serial: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["role", b"role", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["break_glass", b"break_glass", "role", b"role", "serial", b"serial", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Caller: _TypeAlias = Caller  # noqa: Y015
+
+@_typing.final
+class Noted(_message.Message):
+    """A call that the worker does not carry out, and how it ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    method: _builtins.str
+    outcome: _builtins.str
+    """refused, begun, done or failed."""
+    detail: _builtins.str
+    def __init__(
+        self,
+        *,
+        method: _builtins.str = ...,
+        outcome: _builtins.str = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "method", b"method", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Noted: _TypeAlias = Noted  # noqa: Y015
 
 @_typing.final
 class LocalResponse(_message.Message):
@@ -106,28 +164,66 @@ class LocalResponse(_message.Message):
     DESCRIBE_FIELD_NUMBER: _builtins.int
     CHECK_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    SET_DENYLIST_FIELD_NUMBER: _builtins.int
+    SET_FREEZE_FIELD_NUMBER: _builtins.int
+    AUDIT_FIELD_NUMBER: _builtins.int
+    NOTED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def describe(self) -> _agent_pb2.DescribeResponse: ...
     @_builtins.property
     def check(self) -> _agent_pb2.CheckResponse: ...
     @_builtins.property
     def refusal(self) -> Global___Refusal: ...
+    @_builtins.property
+    def set_denylist(self) -> _agent_pb2.SetDenylistResponse: ...
+    @_builtins.property
+    def set_freeze(self) -> _agent_pb2.SetFreezeResponse: ...
+    @_builtins.property
+    def audit(self) -> _agent_pb2.AuditResponse: ...
+    @_builtins.property
+    def noted(self) -> Global___NotedResponse:
+        """The record is written."""
+
     def __init__(
         self,
         *,
         describe: _agent_pb2.DescribeResponse | None = ...,
         check: _agent_pb2.CheckResponse | None = ...,
         refusal: Global___Refusal | None = ...,
+        set_denylist: _agent_pb2.SetDenylistResponse | None = ...,
+        set_freeze: _agent_pb2.SetFreezeResponse | None = ...,
+        audit: _agent_pb2.AuditResponse | None = ...,
+        noted: Global___NotedResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "describe", b"describe", "refusal", b"refusal", "response", b"response"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "check", b"check", "describe", b"describe", "noted", b"noted", "refusal", b"refusal", "response", b"response", "set_denylist", b"set_denylist", "set_freeze", b"set_freeze"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "describe", b"describe", "refusal", b"refusal", "response", b"response"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "check", b"check", "describe", b"describe", "noted", b"noted", "refusal", b"refusal", "response", b"response", "set_denylist", b"set_denylist", "set_freeze", b"set_freeze"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["describe", "check", "refusal"]  # noqa: Y015
+    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["describe", "check", "refusal", "set_denylist", "set_freeze", "audit", "noted"]  # noqa: Y015
     _WhichOneofArgType_response: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_response) -> _WhichOneofReturnType_response | None: ...
 
 Global___LocalResponse: _TypeAlias = LocalResponse  # noqa: Y015
+
+@_typing.final
+class NotedResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STANDING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def standing(self) -> _agent_pb2.Standing: ...
+    def __init__(
+        self,
+        *,
+        standing: _agent_pb2.Standing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["standing", b"standing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["standing", b"standing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotedResponse: _TypeAlias = NotedResponse  # noqa: Y015
 
 @_typing.final
 class Refusal(_message.Message):
