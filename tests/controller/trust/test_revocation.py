@@ -119,10 +119,22 @@ def test_a_denylist_of_another_authority_is_refused(pki: Path, now: datetime, tm
         authority.denylist(pki, now)
 
 
-def test_one_that_is_missing_is_made_anew(pki: Path, now: datetime) -> None:
+@pytest.mark.covers("sec:register")
+def test_one_that_is_lost_is_made_of_the_register_with_a_number_that_no_agent_has(
+    pki: Path, now: datetime, tmp_path: Path
+) -> None:
     (pki / "denylist.pem").unlink()
     assert revocation.number(x509.load_pem_x509_crl(authority.denylist(pki, now))) == 1
     assert (pki / "denylist.pem").read_bytes() == authority.denylist(pki, now)
+    made = authority.issue_operator(pki, tmp_path / "1", "alice", "admin", now)
+    deny(pki, "alice", now)
+    authority.issue_operator(pki, tmp_path / "2", "bob", "admin", now)
+    deny(pki, "bob", now)
+    (pki / "denylist.pem").unlink()
+    found = x509.load_pem_x509_crl(authority.denylist(pki, now))
+    assert revocation.number(found) == 4
+    assert serial(made.certificate) in {row.serial_number for row in found}
+    assert len(list(found)) == 2
 
 
 def test_a_denylist_too_long_for_an_agent_is_not_made(pki: Path, now: datetime, tmp_path: Path) -> None:
