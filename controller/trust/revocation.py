@@ -59,8 +59,7 @@ def deny(folder: Path, entries: Sequence[Entry], now: datetime.datetime) -> int:
 
     TrustError where it can't be signed or written; then nothing is denied, and nothing noted.
     """
-    at = pairs.pair(folder, "operator-ca")
-    issuer, signing = pairs.certificate(at.certificate), pairs.signing_key(at.key)
+    issuer, signing = pairs.signer(pairs.pair(folder, "operator-ca"))
     place = folder / NAME
     with register.held(folder) as book:
         old = current(folder, issuer, signing, now)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from controller import ssh
-from controller.trust import requests
+from controller.trust import certificates, pairs, requests
 from fleetmedic.v1 import agent_pb2, policy_pb2
 from tests.lab import agents, sshd
 from tests.lab.agents import Agent, Desk
@@ -252,6 +252,21 @@ def test_a_responders_ssh_key_opens_nothing_else_at_the_bastion(place: Place) ->
         channel.shutdown_write()
         assert channel.recv_exit_status() == 77
         assert b"BEGIN CERTIFICATE" not in channel.recv(65536)
+
+
+@pytest.mark.covers("sec:3.1", "sec:A2")
+def test_the_operators_authority_speaks_for_its_organisation_alone_and_the_agents_for_no_operator(
+    place: Place,
+) -> None:
+    pki = place.authority.pki
+    now = datetime.fromtimestamp(time.time(), UTC)
+    ended = []
+    for signer, org in (("operator-ca", "lab"), ("operator-ca", "other"), ("agent-ca", "lab")):
+        fresh = ec.generate_private_key(ec.SECP256R1())
+        wanted = certificates.operator(org, "alice", "admin", timedelta(hours=1), "")
+        made = certificates.leaf(wanted, fresh.public_key(), *pairs.signer(pairs.pair(pki, signer)), now)
+        ended.append(call(place, f"/{SERVICE.full_name}/Describe", pairs.pem(made), pairs.secret_pem(fresh)))
+    assert ended == [grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAVAILABLE]
 
 
 def _is_p256(key: bytes) -> bool:
