@@ -16,17 +16,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from controller.trust import authority
 from controller.trust.files import TrustError
+from controller.trust.pairs import Pair
 from tests.lab.agents import Desk
 from tests.lab.fixtures import need
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def pki(tmp_path: Path) -> Path:
-    """Make the authorities of lab."""
-    authority.initialise(tmp_path / "pki", "lab", NOW)
-    return tmp_path / "pki"
+AUTHORITIES = ("root-ca", "agent-ca", "operator-ca")
+FILES = sorted(
+    [f"{name}.{kind}" for name in AUTHORITIES for kind in ("crt", "key")] + ["denylist.pem", "register.jsonl"]
+)
 
 
 def read(path: Path) -> x509.Certificate:
@@ -47,13 +45,68 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.covers("sec:3.1")
 def test_the_folder_and_the_keys_are_for_their_user_alone(pki: Path) -> None:
-    assert names(pki) == ["agent-ca.crt", "agent-ca.key", "operator-ca.crt", "operator-ca.key"]
+    assert names(pki) == FILES
     assert mode(pki) == 0o700
     made = authority.issue_operator(pki, pki.parent / "alice", "alice", "observer", NOW)
     assert mode(made.key.parent) == 0o700
-    for key in (pki / "agent-ca.key", pki / "operator-ca.key", made.key):
+    for key in (*(pki / f"{name}.key" for name in AUTHORITIES), pki / "register.jsonl", made.key):
         assert mode(key) == 0o600
     assert mode(made.certificate) == 0o644
+
+
+@pytest.mark.covers("sec:3.1", "sec:3.2")
+def test_the_root_signs_the_authorities_for_twenty_years_and_binds_all_below_to_the_organisation(pki: Path) -> None:
+    root = read(pki / "root-ca.crt")
+    basic = root.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert (basic.value.ca, basic.value.path_length, basic.critical) == (True, 1, True)
+    constraint = root.extensions.get_extension_for_class(x509.NameConstraints)
+    assert constraint.critical
+    assert list(constraint.value.permitted_subtrees or []) == [x509.UniformResourceIdentifier("lab")]
+    key = root.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    assert isinstance(key.curve, ec.SECP384R1)
+    assert timedelta(days=7300) < root.not_valid_after_utc - NOW < timedelta(days=7310)
+    root.verify_directly_issued_by(root)
+    for name in ("agent-ca", "operator-ca"):
+        read(pki / f"{name}.crt").verify_directly_issued_by(root)
+
+
+@pytest.mark.covers("sec:3.1")
+@pytest.mark.parametrize(
+    ("name", "usage"),
+    [("agent-ca", ExtendedKeyUsageOID.SERVER_AUTH), ("operator-ca", ExtendedKeyUsageOID.CLIENT_AUTH)],
+)
+def test_each_authority_signs_for_one_usage_alone(pki: Path, name: str, usage: x509.ObjectIdentifier) -> None:
+    made = read(pki / f"{name}.crt").extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(made) == [usage]
+
+
+@pytest.mark.covers("sec:3.2")
+def test_no_leaf_outlives_its_authority_and_none_is_signed_by_one_that_has_ended(pki: Path, tmp_path: Path) -> None:
+    late = NOW + timedelta(days=3650 - 30)
+    made = read(authority.issue_agent(pki, tmp_path / "out", "db01", late).certificate)
+    assert made.not_valid_after_utc == read(pki / "agent-ca.crt").not_valid_after_utc
+    with pytest.raises(TrustError, match=r"agent-ca\.crt: ended on 2036-.*: `fleetmedic pki renew agent-ca`"):
+        authority.issue_agent(pki, tmp_path / "out", "db01", NOW + timedelta(days=3651))
+
+
+def test_the_key_of_another_authority_signs_nothing(pki: Path, tmp_path: Path) -> None:
+    (pki / "agent-ca.key").write_bytes((pki / "operator-ca.key").read_bytes())
+    with pytest.raises(TrustError, match=r"agent-ca\.key: is not the key of .*agent-ca\.crt"):
+        authority.issue_agent(pki, tmp_path / "out", "db01", NOW)
+
+
+@pytest.mark.covers("sec:3.2")
+def test_an_identity_for_looking_is_an_observers_for_ten_minutes_and_on_no_disk(pki: Path) -> None:
+    before = content(pki)
+    made = authority.passing_identity(pki, NOW)
+    certificate = x509.load_pem_x509_certificate(made.certificate)
+    alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert list(alternative) == [x509.UniformResourceIdentifier("spiffe://lab/role/observer/user/passing")]
+    assert certificate.not_valid_after_utc == NOW + timedelta(minutes=10)
+    assert made.agent_authority == before["agent-ca.crt"]
+    after = content(pki)
+    assert {name for name in after if after[name] != before.get(name)} == {"register.jsonl"}
 
 
 @pytest.mark.covers("sec:3.1")
@@ -132,9 +185,9 @@ def test_a_leaf_is_no_authority_has_a_p256_key_of_its_own_and_a_serial_of_its_ow
 
 def test_an_authority_is_made_once(pki: Path) -> None:
     before = content(pki)
-    with pytest.raises(TrustError, match=r"agent-ca\.crt: is there already; an authority is made once"):
+    with pytest.raises(TrustError, match=r"root-ca\.crt: is there already; an authority is made once"):
         authority.initialise(pki, "other", NOW)
-    for gone in ("agent-ca.crt", "agent-ca.key", "operator-ca.crt"):
+    for gone in before.keys() - {"operator-ca.key"}:
         (pki / gone).unlink()
     with pytest.raises(TrustError, match=r"operator-ca\.crt: is there already"):
         authority.initialise(pki, "other", NOW)
@@ -207,7 +260,7 @@ def crowded(folder: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_leaves_no_half_authority(crowded: Path) -> None:
-    with pytest.raises(TrustError, match=r"operator-ca\.key: can't be written: No space left on device"):
+    with pytest.raises(TrustError, match=r"agent-ca\.key: can't be written: No space left on device"):
         authority.initialise(crowded, "lab", NOW)
     assert names(crowded) == []
 
@@ -233,7 +286,7 @@ def test_the_command_says_what_it_made_and_refuses_with_one_line(tmp_path: Path)
     assert f"made {tmp_path}/pki/agent-ca.crt and agent-ca.key (keep it secret)\n" in made.out
     again = desk.run("pki", "init", "--dir", "pki", "--org", "lab")
     assert (again.code, again.out) == (77, "")
-    assert again.err == "fleetmedic: pki/agent-ca.crt: is there already; an authority is made once\n"
+    assert again.err == "fleetmedic: pki/root-ca.crt: is there already; an authority is made once\n"
     issued = desk.run("pki", "issue", "operator", "alice", "--dir", "pki", "--out", "me")
     assert issued.out == f"made {tmp_path}/me/alice.crt and alice.key\n"
     assert desk.run("pki", "issue", "operator", "../x", "--dir", "pki", "--out", "me").code == 77
@@ -253,14 +306,17 @@ def test_the_certificates_work_in_mutual_tls_and_an_agents_is_no_operators(tmp_p
         _handshake(tmp_path, operator, operator)
 
 
-def _handshake(folder: Path, server: authority.Pair, client: authority.Pair) -> bool:
+def _handshake(folder: Path, server: Pair, client: Pair) -> bool:
     """Shake hands in memory, each side trusting the other's authority; db01 is expected."""
     ours = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     ours.load_verify_locations(folder / "agent-ca.crt")
+    # What is trusted is no root: Python's ssl has to be told, gRPC does not.
+    ours.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     ours.load_cert_chain(client.certificate, client.key)
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     theirs.verify_mode = ssl.CERT_REQUIRED
     theirs.load_verify_locations(folder / "operator-ca.crt")
+    theirs.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     theirs.load_cert_chain(server.certificate, server.key)
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = [ours.wrap_bio(down, up, server_hostname="db01"), theirs.wrap_bio(up, down, server_side=True)]
