@@ -58,4 +58,3 @@ def _freeze(text: bytes) -> Freeze:
         raise ValueError("no time")
     made.since_time.FromNanoseconds(int(since * 1e9))
     return made
-
