@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+Public = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
@@ -85,16 +86,22 @@ class Authority:
         ends: timedelta = DAY,
         key: str = "p256",
         serial: int | None = None,
+        public: Public | None = None,
+        more: Sequence[x509.ExtensionType] = (),
     ) -> Issued:
         """Issue a certificate with the common name `name`, valid from now + begins to now + ends.
+
+        `public` is the key of somebody else's request, and then the key given back is none of it.
 
         An expired one is begins=-2 * DAY, ends=-DAY; one of the future begins=DAY, ends=2 * DAY.
         """
         private = new_key(key)
         names: list[x509.GeneralName] = [*map(x509.DNSName, dns), *map(x509.UniformResourceIdentifier, uris)]
         names += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
-        builder = _builder(name, private, self.now + begins, self.now + ends, serial)
+        builder = _builder(name, private, self.now + begins, self.now + ends, serial, public)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        for extension in more:
+            builder = builder.add_extension(extension, critical=False)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         if usages:
@@ -156,11 +163,17 @@ def _subject(name: str) -> x509.Name:
 
 
 def _builder(
-    name: str, private: Key, begins: datetime, ends: datetime, serial: int | None = None
+    name: str,
+    private: Key,
+    begins: datetime,
+    ends: datetime,
+    serial: int | None = None,
+    public: Public | None = None,
 ) -> x509.CertificateBuilder:
-    builder = x509.CertificateBuilder().subject_name(_subject(name)).public_key(private.public_key())
+    public = public or private.public_key()
+    builder = x509.CertificateBuilder().subject_name(_subject(name)).public_key(public)
     builder = builder.serial_number(serial or x509.random_serial_number())
-    identifier = x509.SubjectKeyIdentifier.from_public_key(private.public_key())
+    identifier = x509.SubjectKeyIdentifier.from_public_key(public)
     return builder.not_valid_before(begins).not_valid_after(ends).add_extension(identifier, critical=False)
 
 
