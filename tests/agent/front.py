@@ -48,6 +48,9 @@ def organisation(now: datetime.datetime, name: str = ORG) -> Authority:
     builder = builder.serial_number(x509.random_serial_number())
     builder = builder.not_valid_before(now - 30 * DAY).not_valid_after(now + 30 * DAY)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    # By it the right one is found among authorities of the same name.
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    builder = builder.add_extension(identifier, critical=False)
     return Authority(Issued(builder.sign(key, hashes.SHA256()), key, ()), now)
 
 
