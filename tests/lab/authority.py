@@ -88,10 +88,12 @@ class Authority:
         serial: int | None = None,
         public: Public | None = None,
         more: Sequence[x509.ExtensionType] = (),
+        authority: x509.AuthorityKeyIdentifier | None = None,
     ) -> Issued:
         """Issue a certificate with the common name `name`, valid from now + begins to now + ends.
 
-        `public` is the key of somebody else's request, and then the key given back is none of it.
+        `public` is the key of somebody else's request, and then the key given back is none of it. `authority` is
+        whose key it claims to be signed with.
 
         An expired one is begins=-2 * DAY, ends=-DAY; one of the future begins=DAY, ends=2 * DAY.
         """
@@ -106,7 +108,8 @@ class Authority:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         if usages:
             builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        return Issued(_sign(builder, self.own.certificate.subject, self.own.key), private, self._chain())
+        made = _sign(builder, self.own.certificate.subject, self.own.key, authority)
+        return Issued(made, private, self._chain())
 
     def subordinate(self, name: str, *, key: str = "p256", ends: timedelta = 10 * DAY) -> "Authority":
         """Make an authority below this one."""
@@ -194,7 +197,9 @@ def _authority_builder(name: str, private: Key, now: datetime, ends: timedelta) 
     return builder.add_extension(usage, critical=True)
 
 
-def _sign(builder: x509.CertificateBuilder, issuer: x509.Name, key: Key) -> x509.Certificate:
-    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+def _sign(
+    builder: x509.CertificateBuilder, issuer: x509.Name, key: Key, authority: x509.AuthorityKeyIdentifier | None = None
+) -> x509.Certificate:
+    authority = authority or x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
     algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return builder.issuer_name(issuer).add_extension(authority, critical=False).sign(key, algorithm)
