@@ -106,9 +106,6 @@ def test_a_black_hole_is_found_in_the_middle_of_a_call(folder: Path) -> None:
     assert (lost.report.state, lost.report.cause) == (State.TIMEOUT, SILENT)
 
 
-SILENT = "connected, then not a sign for 2s: host down, network cut, or its agent is stopped"
-
-
 @pytest.mark.covers("sec:R3", "sec:F18")
 def test_a_stopped_agent_whose_kernel_still_answers_is_found_in_the_middle_of_a_call(folder: Path) -> None:
     with slow(folder) as (one, _):
