@@ -34,7 +34,8 @@ def build() -> bytes:
 def _code() -> Iterator[tuple[str, bytes]]:
     for package in _PACKAGES:
         spec = importlib.util.find_spec(package)
-        assert spec is not None and spec.submodule_search_locations
+        assert spec is not None
+        assert spec.submodule_search_locations
         root = spec.submodule_search_locations[0]
         for file in sorted(Path(root).rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
