@@ -136,6 +136,20 @@ def load(file: Path | None, rules: "tuple[Rule, ...] | None", environment: Mappi
     return _config(top, rules, *default_folders(environment, uid))
 
 
+def of_visit(folder: Path, rules: "tuple[Rule, ...]", environment: Mapping[str, str]) -> tuple[Config, str]:
+    """For a look that leaves nothing behind: all it writes lies in `folder`. And why agent.toml is not heeded, if so.
+
+    Only root heeds it: others could not read the secrets that it names.
+    """
+    read, trouble = Config(None, socket.gethostname(), folder, folder), ""
+    if os.geteuid() == 0:
+        try:
+            read = load(None, rules, environment)
+        except ConfigError as error:
+            trouble = str(error)
+    return replace(read, state=folder / "state", run=folder / "run", front_user=""), trouble
+
+
 def _text(file: Path) -> str:
     try:
         about = file.stat()
