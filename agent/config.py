@@ -164,13 +164,14 @@ def of_visit(folder: Path, rules: "tuple[Rule, ...]", environment: Mapping[str, 
 
     Only root heeds it: others could not read the secrets that it names.
     """
-    read, trouble = Config(None, socket.gethostname(), folder, folder), ""
+    own = {name: folder / name for name in ("state", "run", "trust", "audit")}
+    read, trouble = Config(None, socket.gethostname(), **own), ""
     if os.geteuid() == 0:
         try:
             read = load(None, rules, environment)
         except ConfigError as error:
             trouble = str(error)
-    return replace(read, state=folder / "state", run=folder / "run", front_user=""), trouble
+    return replace(read, front_user="", **own), trouble
 
 
 def _text(file: Path) -> str:
