@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controller import VERSION
+from controller.bootstrap import own_wheel
 
 MANIFEST = "manifest.json"
 WHEELS = "wheels"
 PYTHON = re.compile(r"3\.(\d{1,2})\.\d{1,2}")
 GLIBC = re.compile(r"glibc (\d{1,2})\.(\d{1,3})")
+OLDEST_PYTHON = (3, 11)
 MACHINES = ("x86_64", "aarch64")
 
 
@@ -62,11 +64,20 @@ class Bundle:
 
 
 def find(root: Path, facts: Facts) -> Bundle:
-    """The newest bundle of this version of fleetmedic that fits such a host. BundleError names the command for one."""
+    """The newest bundle of the very code that runs here, for such a host. BundleError names the command for one."""
+    fitting = candidates(root, facts)
+    own = hashlib.sha256(own_wheel.build()).hexdigest()
+    for bundle in fitting:
+        if hashes(bundle).get(own_wheel.NAME) == own:
+            return bundle
+    why = f"none of {len(fitting)} is of the code that runs here" if fitting else f"no bundle for {facts}"
+    raise BundleError(f"{root}: {why}; make one: {facts.command()}")
+
+
+def candidates(root: Path, facts: Facts) -> tuple[Bundle, ...]:
+    """All that fit such a host and are of our version, the newest first."""
     fitting = [bundle for bundle in everything(root) if fits(bundle, facts)]
-    if not fitting:
-        raise BundleError(f"{root}: no bundle for {facts}; where a package index can be reached: {facts.command()}")
-    return max(fitting, key=lambda bundle: ((bundle.folder / MANIFEST).stat().st_mtime_ns, bundle.version))
+    return tuple(sorted(fitting, key=lambda it: (it.folder / MANIFEST).stat().st_mtime_ns, reverse=True))
 
 
 def everything(root: Path) -> tuple[Bundle, ...]:
@@ -118,7 +129,7 @@ def digest(wheels: Mapping[str, str]) -> str:
 
 def check(bundle: Bundle) -> None:
     """Every wheel is there, and is what the manifest says. BundleError."""
-    names = json.loads((bundle.folder / MANIFEST).read_bytes())["wheels"]
+    names = hashes(bundle)
     for wheel in bundle.wheels:
         try:
             found = sha256(wheel)
@@ -128,6 +139,12 @@ def check(bundle: Bundle) -> None:
             raise BundleError(
                 f"{wheel}: is not what {bundle.folder / MANIFEST} says: remove the folder, and make it anew"
             )
+
+
+def hashes(bundle: Bundle) -> Mapping[str, str]:
+    """The SHA-256 of each wheel by its name, as the manifest has it."""
+    found: Mapping[str, str] = json.loads((bundle.folder / MANIFEST).read_bytes())["wheels"]
+    return found
 
 
 def sha256(file: Path) -> str:
