@@ -44,6 +44,8 @@ class Told(Generic[M]):
     sent: float = 0.0
     arrived: float = 0.0
     late: float | None = None
+    # What gRPC called it, where a call ended with an error.
+    code: grpc.StatusCode | None = None
 
 
 async def tell(
@@ -74,7 +76,7 @@ async def tell(
 def _told(ending: "Ending[_Talk[M]]") -> Told[M]:
     talk = ending.exchange
     if ending.state != State.OK:
-        return Told(ending.host, None, ending.cause, ending.state, ending.seconds, late=ending.late)
+        return Told(ending.host, None, ending.cause, ending.state, ending.seconds, late=ending.late, code=ending.code)
     return Told(
         ending.host, talk.answer, ending.cause, ending.state, ending.seconds, talk.sent, talk.arrived, ending.late
     )

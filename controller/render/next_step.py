@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from controller.render.escape import LONGEST, line
 
 # Commands of ours that ask hosts; the others have no use for an inventory.
-_ASKS = re.compile(r"(fleetmedic (?:check|describe|show [a-z-]+|inventory ping)) \{host\}")
+_ASKS = re.compile(r"(fleetmedic (?:check|describe|show [a-z-]+|inventory ping|agent [a-z]+|pki push)) \{host\}")
 
 
 def step(advice: str, hosts: Sequence[str], fleet: str) -> str:
