@@ -1,7 +1,7 @@
 """Asks a host over SSH what kind it is, and judges whether an agent can run there."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,15 +40,18 @@ class Seen:
     installed: str
 
 
-def look(session: Session, host: Host) -> Seen:
-    """Unsuitable names what lacks. SshError. InventoryError for an interpreter that is none."""
+def look(session: Session, host: Host, *, leaving: bool = False) -> Seen:
+    """Unsuitable names what lacks; when the agent is `leaving`, all it takes is a Python and root.
+
+    SshError. InventoryError for an interpreter that is none.
+    """
     reasons = []
     for python in interpreters(host):
         done = session.run([python, "-I", "-c", _PROGRAM.read_text()], patience=PATIENCE)
         if done.code in NOT_STARTED:
             continue
         try:
-            return judged(_said(done.out), python)
+            return judged(_said(done.out), python, leaving=leaving)
         except Unsuitable as error:
             reasons.append(error)
     if reasons:
@@ -80,10 +83,10 @@ def _said(out: bytes) -> dict[str, object]:
     return values
 
 
-def judged(said: Mapping[str, object], python: str) -> Seen:
+def judged(said: Mapping[str, object], python: str, *, leaving: bool = False) -> Seen:
     """Unsuitable, by name, unless an agent can be put there. Nothing that a host says is taken without a look."""
     facts = _kind(said)
-    lacking = _lacking(said)
+    lacking = next((text for there, text in (*_for_all(said), *(() if leaving else _to_stay(said))) if not there), "")
     if lacking:
         raise Unsuitable(lacking)
     return Seen(facts, python, () if said.get("root") is True else SUDO, str(said.get("installed", "")))
@@ -104,28 +107,20 @@ def _kind(said: Mapping[str, object]) -> Facts:
     return Facts(version, machine, libc)
 
 
-def _lacking(said: Mapping[str, object]) -> str:
-    """The first thing that a host lacks, and the mend; empty for none."""
+def _for_all(said: Mapping[str, object]) -> Iterator[tuple[bool, str]]:
+    """Whether each need is met, and what to say where it is not."""
+    root = said.get("root") is True or said.get("sudo") is True
+    yield root, "who logs in is not root, and sudo wants a password: see ansible_user, or allow it without one"
+
+
+def _to_stay(said: Mapping[str, object]) -> Iterator[tuple[bool, str]]:
     free = said.get("free")
     room = free if isinstance(free, int) else 0
-    needs = (
-        (said.get("systemd") is True, "no systemd runs there, which starts the agent"),
-        (said.get("venv") is True, "its Python has no module venv: apt-get install python3-venv"),
-        (said.get("useradd") is True, "useradd is missing there: apt-get install passwd"),
-        (
-            said.get("reachable") is True,
-            f"other users can't run its Python {said.get('executable')}, and the agent's front is one: "
-            "set ansible_python_interpreter, such as to /usr/bin/python3",
-        ),
-        (
-            said.get("root") is True or said.get("sudo") is True,
-            "who logs in is not root, and sudo wants a password: see ansible_user, or allow it without one",
-        ),
-        (room >= ROOM, f"too little room in /opt: {room >> 20} MB are free of {ROOM >> 20} MB that are needed"),
-        (
-            said.get("by_hand") is not True,
-            "/etc/fleetmedic/agent.toml was written by hand, and would be lost: "
-            "put its settings into the inventory and move it away",
-        ),
-    )
-    return next((text for there, text in needs if not there), "")
+    yield said.get("systemd") is True, "no systemd runs there, which starts the agent"
+    yield said.get("venv") is True, "its Python has no module venv: apt-get install python3-venv"
+    yield said.get("useradd") is True, "useradd is missing there: apt-get install passwd"
+    whose = f"other users can't run its Python {said.get('executable')}, and the agent's front is one"
+    yield said.get("reachable") is True, f"{whose}: set ansible_python_interpreter, such as to /usr/bin/python3"
+    yield room >= ROOM, f"too little room in /opt: {room >> 20} MB are free of {ROOM >> 20} MB that are needed"
+    lost = "/etc/fleetmedic/agent.toml was written by hand, and would be lost"
+    yield said.get("by_hand") is not True, f"{lost}: put its settings into the inventory and move it away"

@@ -19,22 +19,19 @@ Verify = Callable[[Endpoint, float], str]
 
 @contextmanager
 def verifier(identity: Callable[[], Identity]) -> Iterator[Verify]:
-    """One loop for the calls of all threads: gRPC's own goes with one. `identity` is asked for each try."""
+    """One loop for the calls of all threads, for gRPC goes with one; there `identity` is asked for each try."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="verifying", daemon=True)
     thread.start()
 
-    def once(endpoint: Endpoint) -> str:
-        asking = describing.describe([endpoint], identity(), Bounds(1, CONNECT, CALL))
-        (told,) = asyncio.run_coroutine_threadsafe(asking, loop).result()
-        if told.answer is None:
-            return told.cause
-        return told.answer.worker_error
+    async def once(endpoint: Endpoint) -> str:
+        (told,) = await describing.describe([endpoint], identity(), Bounds(1, CONNECT, CALL))
+        return told.cause if told.answer is None else told.answer.worker_error
 
     def verify(endpoint: Endpoint, seconds: float) -> str:
         end = time.monotonic() + seconds
         while True:
-            cause = once(endpoint)
+            cause = asyncio.run_coroutine_threadsafe(once(endpoint), loop).result()
             if not cause or time.monotonic() > end:
                 return cause
             time.sleep(PAUSE)
