@@ -68,9 +68,7 @@ def _bytes(path: Path, field: str) -> bytes:
 class Held:
     """The files of a running front. ConfigError at its start where it can't serve with them."""
 
-    def __init__(
-        self, config: Config, tls: TlsFiles, utc: Callable[[], datetime.datetime], alarms: Alarms
-    ) -> None:
+    def __init__(self, config: Config, tls: TlsFiles, utc: Callable[[], datetime.datetime], alarms: Alarms) -> None:
         self.tls = tls
         self.utc = utc
         self._denylist_file = config.trust / "denylist.pem"
@@ -145,7 +143,9 @@ class Held:
         else:
             problem = ""
         kept = self._trusted.denylist
-        self._alarms.set("denylist", problem and problem + (f"; number {kept.number} goes on to be used" if kept else ""))
+        self._alarms.set(
+            "denylist", problem and problem + (f"; number {kept.number} goes on to be used" if kept else "")
+        )
 
     def checked(self, pem: bytes) -> Denylist:
         """A list to go by, which is not taken yet. DenylistError, OlderList."""
