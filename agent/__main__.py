@@ -133,13 +133,12 @@ def _check(options: argparse.Namespace) -> int:
         through = _connected(worker, there / "worker.sock")
         while (request := frames.read(0, LocalRequest)) is not None:
             signal.alarm(int(local.budget(request) + 3))
-            if through:
+            if through and request.WhichOneof("request") in local.LOOKING:
                 frames.write(worker.fileno(), request)
                 _relay(worker)
                 through = False
             else:
-                for answer in local.answer(medic, request, time.time()):
-                    frames.write(1, answer)
+                _answer_here(medic, request)
             signal.alarm(0)
     return 0
 
@@ -160,13 +159,22 @@ def _visit(folder: Path) -> int:
     request = frames.read(0, LocalRequest)
     if request is not None:
         signal.alarm(int(local.budget(request) + 3))
-        for answer in local.answer(medic, request, time.time()):
+        for answer in local.answer(medic, request, time.time(), looking=True):
             frames.write(1, answer)
         signal.alarm(0)
     if trouble:
         print(f"{trouble}; looked without it", file=sys.stderr)
         return EX_DATAERR
     return 0
+
+
+def _answer_here(medic: "Medic", request: LocalRequest) -> None:
+    from agent import local, recording  # noqa: PLC0415
+
+    last = None
+    for last in local.answer(medic, request, time.time(), looking=True):
+        frames.write(1, last)
+    recording.beside(medic, request, last)
 
 
 def _connected(worker: socket.socket, place: Path) -> bool:
