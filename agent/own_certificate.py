@@ -1,4 +1,4 @@
-"""The agent's own key and certificate: a new key is made here and never leaves the host; what is signed is put in place."""
+"""The agent's own key and certificate: the key is made here and stays here; what is signed for it is put in place."""
 
 import datetime
 import os
@@ -42,7 +42,7 @@ def request(files: TlsFiles, name: str) -> bytes:
 
 
 def accept(files: TlsFiles, chain: bytes, name: str, now: datetime.datetime, *, renews: bool = False) -> None:
-    """Puts the key that waits and its certificate in place. OwnCertificateError where it is not for this agent; OSError.
+    """Puts the key that waits and its certificate in place. OwnCertificateError where that is not for this agent.
 
     One that `renews` must be of the same authority as the current one: a new authority comes with a new enrolment.
     """
@@ -85,7 +85,7 @@ def checked_pair(key: bytes, chain: bytes) -> x509.Certificate:
 
 
 def name_of(leaf: x509.Certificate) -> str:
-    """The DNS name of an agent's certificate, which is the name in the inventory. OwnCertificateError where it has none."""
+    """The DNS name of an agent's certificate, which is the name in the inventory. OwnCertificateError: none."""
     found = _dns_names(leaf)
     if not found:
         raise OwnCertificateError("has no DNS name: issue it with fleetmedic pki issue")

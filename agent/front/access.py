@@ -71,7 +71,7 @@ def _said(left: float | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What the guard goes by beside the gate: a freeze, the audit log, and how the agent stands (completed in place)."""
+    """What the guard goes by beside the gate; `complete` adds to how the agent stands what the front knows."""
 
     freeze: Callable[[], Freeze | None]
     notes: Notes

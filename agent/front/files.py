@@ -1,7 +1,7 @@
 """What the front goes by, in memory: its own certificate, the operators' authorities and the denylist.
 
-The files are looked at every second or so. What is new there is checked before it is used: junk keeps the last good, and
-is an alarm.
+The files are looked at every second or so. What is new there is checked before it is used: junk keeps the last good,
+and is an alarm.
 """
 
 import datetime
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
+from typing import cast
 
 import grpc
 from cryptography import x509
@@ -87,15 +88,17 @@ class Held:
         return self._trusted
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Asks in each handshake whether there is something new, which is in memory: handshakes wait for one another."""
-        return grpc.dynamic_ssl_server_credentials(self._configuration(), self._changed, True)  # noqa: FBT003 - grpc's own order
+        """Each handshake asks for what is new, from memory alone: handshakes wait for one another."""
+        # None for nothing new, whatever the stubs say.
+        changed = cast("Callable[[], grpc.ServerCertificateConfiguration]", self._changed)
+        return grpc.dynamic_ssl_server_credentials(self._configuration(), changed, require_client_authentication=True)
 
     def _configuration(self) -> grpc.ServerCertificateConfiguration:
         pair = (self._material.key, self._material.chain)
         return grpc.ssl_server_certificate_configuration([pair], self._material.client_ca)
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Each configuration once: any new one, even of the same files, makes all TLS sessions end that could resume."""
+        """Each configuration once: a new one, even of the same files, ends all TLS sessions that could resume."""
         try:
             return self._fresh.pop()
         except IndexError:
@@ -117,17 +120,21 @@ class Held:
 
     def _look_at_tls(self) -> None:
         try:
-            found = read(self.tls)
-            if found.name != self.name:
-                raise ConfigError(f"{self.tls.certificate}: is for {found.name}, and this agent is {self.name}")
-            if found.leaf != self._material.leaf and not _in_time(found.leaf, self.utc()):
-                raise ConfigError(f"{self.tls.certificate}: is not valid at this host's time")
+            found = self._replacing(read(self.tls))
         except ConfigError as error:
             self._alarms.set("tls", f"{error}; the ones before go on to be used")
             return
         self._material = found
         self._trust(self._trusted.denylist)
         self._alarms.set("tls", "")
+
+    def _replacing(self, found: Material) -> Material:
+        """What may take the place of the files that were read before. ConfigError for what may not."""
+        if found.name != self.name:
+            raise ConfigError(f"{self.tls.certificate}: is for {found.name}, and this agent is {self.name}")
+        if found.leaf != self._material.leaf and not _in_time(found.leaf, self.utc()):
+            raise ConfigError(f"{self.tls.certificate}: is not valid at this host's time")
+        return found
 
     def _look_at_denylist(self) -> None:
         try:
