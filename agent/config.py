@@ -167,14 +167,14 @@ def of_visit(folder: Path, rules: "tuple[Rule, ...]", environment: Mapping[str, 
 
     Only root heeds it: others could not read the secrets that it names.
     """
-    own = {name: folder / name for name in ("state", "run", "trust", "audit")}
-    read, trouble = Config(None, socket.gethostname(), **own), ""
+    own = read = Config(None, socket.gethostname(), folder / "state", folder / "run")
+    trouble = ""
     if os.geteuid() == 0:
         try:
             read = load(None, rules, environment)
         except ConfigError as error:
             trouble = str(error)
-    return replace(read, front_user="", **own), trouble
+    return replace(read, front_user="", state=own.state, run=own.run, trust=own.trust, audit=own.audit), trouble
 
 
 def _text(file: Path) -> str:
