@@ -68,17 +68,13 @@ def raise_descriptor_limit(wanted: int) -> int:
     return max(1, soft - DESCRIPTORS_KEPT)
 
 
-class Calls:
-    """The bounds that all calls of one command share; `connections` may be open at once."""
+class Within:
+    """The bounds that all of one command share, and its clock."""
 
-    def __init__(self, identity: mtls.Identity, bounds: Bounds, connections: int) -> None:
+    def __init__(self, bounds: Bounds) -> None:
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
-        self._credentials = identity.credentials()
         self._bounds = bounds
-        self._slots = asyncio.Semaphore(bounds.forks)
-        self._open = asyncio.Semaphore(connections)
-        self._lookups = asyncio.Semaphore(LOOKUPS_AT_ONCE)
 
     @property
     def deadline(self) -> float:
@@ -98,6 +94,17 @@ class Calls:
         if left <= 0:
             raise LocalTrouble(f"not begun within the deadline of {self._bounds.deadline:g}s")
         return left
+
+
+class Calls(Within):
+    """The calls of one command; `connections` may be open at once."""
+
+    def __init__(self, identity: mtls.Identity, bounds: Bounds, connections: int) -> None:
+        super().__init__(bounds)
+        self._credentials = identity.credentials()
+        self._slots = asyncio.Semaphore(bounds.forks)
+        self._open = asyncio.Semaphore(connections)
+        self._lookups = asyncio.Semaphore(LOOKUPS_AT_ONCE)
 
     @asynccontextmanager
     async def channel(self, endpoint: Endpoint) -> "AsyncIterator[Line]":

@@ -8,15 +8,16 @@ once.
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from controller.calling import Calls, Line, LocalTrouble, Unreachable
+from controller.calling import LocalTrouble, Unreachable
 from controller.causes import NO_ANSWER, rpc_cause
 from controller.endings import State
 from controller.inventory.connection import Endpoint
@@ -30,13 +31,29 @@ LEFT = "asked, and left by a second interrupt before it had answered"
 FINAL = (signal.SIGTERM, signal.SIGHUP)
 
 
+class Ways(Protocol):
+    """How hosts are reached, and the bounds that one command has: calls to agents, or visits over SSH."""
+
+    @property
+    def deadline(self) -> float: ...
+
+    @property
+    def host_deadline(self) -> float | None: ...
+
+    def passed(self) -> float:
+        """Seconds since the command began."""
+
+    def channel(self, endpoint: Endpoint) -> AbstractAsyncContextManager[Any]:
+        """A line to a host, as its exchange speaks on it; the host's call begins when it is there."""
+
+
 class Exchange(Protocol):
     """What is said to one host, and what it has answered so far."""
 
     connected: bool
 
-    async def speak(self, calls: Calls, line: Line) -> None:
-        """Asks, and takes the answer to its end."""
+    async def speak(self, calls: Any, line: Any) -> None:
+        """Asks, and takes the answer to its end. `calls` is the Ways, `line` one of its lines."""
 
     def close(self) -> None:
         """The host has its ending: what comes from now on is read, but not used."""
@@ -72,7 +89,7 @@ class Ending(Generic[E]):
 
 
 async def fan_out(
-    calls: Calls, exchanges: Mapping[Endpoint, E], interrupted: Interrupted | None = None
+    calls: Ways, exchanges: Mapping[Endpoint, E], interrupted: Interrupted | None = None
 ) -> AsyncIterator[Ending[E]]:
     """Endings in the order in which they come. Ctrl-C is heeded where `interrupted` is given, until the loop ends."""
     asking = _Asking(calls, exchanges)
@@ -118,7 +135,7 @@ class _Host(Generic[E]):
 class _Asking(Generic[E]):
     """All hosts of one question; what ends comes through one queue."""
 
-    def __init__(self, calls: Calls, exchanges: Mapping[Endpoint, E]) -> None:
+    def __init__(self, calls: Ways, exchanges: Mapping[Endpoint, E]) -> None:
         self._calls = calls
         self._loop = asyncio.get_running_loop()
         self._came: asyncio.Queue[asyncio.Task[Ending[E] | None] | Ending[E]] = asyncio.Queue()

@@ -17,7 +17,7 @@ from fleetmedic.v1.agent_pb2 import DescribeResponse
 from fleetmedic.v1.policy_pb2 import Role
 
 # What commands of ours call; an agent without one of them is too old for us.
-CALLED = (mtls.DESCRIBE, mtls.CHECK)
+CALLED = (mtls.DESCRIBE, mtls.CHECK, mtls.RENEW, mtls.SET_DENYLIST, mtls.SET_FREEZE)
 ROLES = tuple(name.removeprefix("ROLE_").lower() for name in Role.keys()[1:])  # noqa: SIM118 - an enum's wrapper
 RELEASE = re.compile(r"(\d{1,6})\.(\d{1,6})")
 INSTALL = "`fleetmedic agent install {host}` puts this version there"
