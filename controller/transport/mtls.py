@@ -13,6 +13,9 @@ from fleetmedic.v1 import agent_pb2
 SERVICE = agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
 CHECK = f"/{SERVICE}/Check"
 DESCRIBE = f"/{SERVICE}/Describe"
+RENEW = f"/{SERVICE}/Renew"
+SET_DENYLIST = f"/{SERVICE}/SetDenylist"
+SET_FREEZE = f"/{SERVICE}/SetFreeze"
 
 
 @dataclass(frozen=True, slots=True)
