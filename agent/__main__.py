@@ -77,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--stdio", action="store_true", required=True, help="frames on standard input and output"
             )
+            command.add_argument(
+                "--folder",
+                type=Path,
+                metavar="DIR",
+                help="a visit: write nothing but into this folder, and leave the agent that runs here alone",
+            )
     _add_enroll(commands)
     return parser
 
@@ -173,6 +179,8 @@ def _check(options: argparse.Namespace) -> int:
     """Read only by construction: these requests can look and nothing else. A running worker is asked, if it may be."""
     from agent import local  # noqa: PLC0415
 
+    if options.folder is not None:
+        return _visit(options.folder)
     medic = _medic(options)
     # Of the agent that runs here, not of folders of the caller's own.
     there = config.load(options.config, None, os.environ).run  # noqa: TID251 - the edge
@@ -187,6 +195,31 @@ def _check(options: argparse.Namespace) -> int:
             else:
                 _answer_here(medic, request)
             signal.alarm(0)
+    return 0
+
+
+def _visit(folder: Path) -> int:
+    """One answer, for whoever brought us here: as `check`, with nothing of the host's own agent asked or written.
+
+    An agent.toml that is wrong is told and ends with 65, after a look without it: it may be why the agent is dead.
+    """
+    from agent import jobs, local, registry  # noqa: PLC0415
+    from agent.check import Medic  # noqa: PLC0415
+
+    jobs.die_with(os.getppid())
+    rules = registry.load()
+    read, trouble = config.of_visit(folder, rules, os.environ)  # noqa: TID251 - the edge
+    medic = Medic(identity(read.name, time.time()), read, rules)
+    local.prepare_folders(medic)
+    request = frames.read(0, LocalRequest)
+    if request is not None:
+        signal.alarm(int(local.budget(request) + 3))
+        for answer in local.answer(medic, request, time.time(), looking=True):
+            frames.write(1, answer)
+        signal.alarm(0)
+    if trouble:
+        print(f"{trouble}; looked without it", file=sys.stderr)
+        return EX_DATAERR
     return 0
 
 

@@ -162,6 +162,21 @@ def _kept_beside(state: Path, uid: int) -> tuple[Path, Path]:
     return folder / "trust", folder / "audit"
 
 
+def of_visit(folder: Path, rules: "tuple[Rule, ...]", environment: Mapping[str, str]) -> tuple[Config, str]:
+    """For a look that leaves nothing behind: all it writes lies in `folder`. And why agent.toml is not heeded, if so.
+
+    Only root heeds it: others could not read the secrets that it names.
+    """
+    own = read = Config(None, socket.gethostname(), folder / "state", folder / "run")
+    trouble = ""
+    if os.geteuid() == 0:
+        try:
+            read = load(None, rules, environment)
+        except ConfigError as error:
+            trouble = str(error)
+    return replace(read, front_user="", state=own.state, run=own.run, trust=own.trust, audit=own.audit), trouble
+
+
 def _text(file: Path) -> str:
     try:
         about = file.stat()

@@ -56,14 +56,17 @@ class Record:
     break_glass: str = ""
 
 
-def append(folder: Path, run: Path, record: Record, now: float, *, patience: float = STUCK) -> Head:
+def append(
+    folder: Path, run: Path, record: Record, now: float, *, patience: float = STUCK, largest: int = LARGEST_FILE
+) -> Head:
     """Writes a record and syncs it; gives the new head. AuditError where it can't be: `alarms` tells it from then on.
 
-    `now` in epoch seconds; waits `patience` seconds for whoever else is writing.
+    `now` in epoch seconds; waits `patience` seconds for whoever else is writing; a file of `largest` bytes is followed by
+    another.
     """
     try:
         with _alone(run, patience):
-            made = _append(folder, run, record, now)
+            made = _append(folder, run, record, now, largest)
             with suppress(OSError):
                 (run / UNWRITTEN).unlink(missing_ok=True)
             return made
@@ -114,12 +117,12 @@ class _Ending:
     flaw: str
 
 
-def _append(folder: Path, run: Path, record: Record, now: float) -> Head:
+def _append(folder: Path, run: Path, record: Record, now: float, largest: int) -> Head:
     _own(folder)
     files = _files(folder)
     ending = _ending(files)
     # A file whose end was torn gets the record that says so.
-    fresh = not files or (ending.size >= LARGEST_FILE and not ending.torn)
+    fresh = not files or (ending.size >= largest and not ending.torn)
     old = files[: 1 - MOST_FILES] if fresh else []
     made, lines = ending.head, []
     for said in (*_notes(run, ending), *_pruning(old), asdict(record)):

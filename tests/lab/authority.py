@@ -148,6 +148,13 @@ def root(now: datetime, name: str = "lab root", *, key: str = "p256", ends: time
     return Authority(Issued(_sign(builder, _subject(name), private), private, ()), now)
 
 
+def loaded(certificate: Path, key: Path, now: datetime) -> Authority:
+    """Read an authority that the product made."""
+    private = serialization.load_pem_private_key(key.read_bytes(), None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    return Authority(Issued(x509.load_pem_x509_certificate(certificate.read_bytes()), private, ()), now)
+
+
 def self_signed(now: datetime, name: str, *, dns: Sequence[str] = (), ends: timedelta = 10 * DAY) -> Issued:
     """Make a server's certificate that vouches for itself."""
     private = new_key()
