@@ -3,7 +3,7 @@
 import datetime
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -98,7 +98,7 @@ def test_operators_authorities_take_over_from_one_another_and_no_call_fails(runn
         described(channel)
 
 
-JUNK = {
+JUNK: dict[str, tuple[str, Callable[[Front], bytes], str]] = {
     "no certificate": ("certificate", lambda running: b"junk", "is no PEM certificate"),
     "an empty file": ("certificate", lambda running: b"", "is no PEM certificate"),
     "no key": ("key", lambda running: b"junk", "is no PEM private key"),

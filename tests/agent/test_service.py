@@ -4,6 +4,7 @@ import datetime
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from agent import frames
 from agent.front import worker
 from agent.front.alarms import Alarms
-from agent.front.callers import Peer
+from agent.front.callers import Denied, Peer
 from agent.front.files import Held
 from agent.front.policy import SERVICE, Role
 from agent.front.service import IMPLEMENTED, MOST_STREAMS, AgentService
@@ -270,6 +271,29 @@ def test_a_worker_that_is_silent_is_given_up_after_the_patience(tmp_path: Path) 
     listener.listen()
     with listener, pytest.raises(WorkerAway, match="no answer in time"):
         list(worker.ask(tmp_path / "s", ASK, 0.1, lambda: True))
+
+
+@pytest.mark.covers("sec:live-denial")
+def test_a_caller_who_may_call_no_more_is_no_longer_waited_for_and_the_worker_sees_it(tmp_path: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "s"))
+    listener.listen()
+    asked = []
+
+    def wanted() -> bool:
+        asked.append(time.monotonic())
+        if len(asked) > 1:
+            raise Denied(grpc.StatusCode.UNAUTHENTICATED, "denied")
+        return True
+
+    began = time.monotonic()
+    with listener:
+        with pytest.raises(Denied):
+            list(worker.ask(tmp_path / "s", ASK, 60.0, wanted))
+        assert time.monotonic() - began < 5.0
+        with listener.accept()[0] as connection:
+            assert frames.read(connection.fileno(), LocalRequest) == ASK
+            assert connection.recv(1) == b""
 
 
 def test_a_worker_that_is_not_there_is_away(tmp_path: Path) -> None:
