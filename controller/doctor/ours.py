@@ -1,0 +1,48 @@
+"""What we call with, as far as it decides who lets us in: user, role and times of our own certificate."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+
+from controller.transport.mtls import Identity
+
+URI = re.compile(r"spiffe://[^/]+/role/([a-z]+)/user/([a-z0-9._-]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """`certificate` and `key` are the files' paths: TLS of our own takes them from there."""
+
+    certificate: str
+    key: str
+    identity: Identity
+    # Empty where it is no operator's.
+    user: str
+    role: str
+    names: tuple[str, ...]
+    issuer: str
+    begins: datetime
+    ends: datetime
+
+
+def read(certificate: str, key: str, identity: Identity) -> Ours:
+    """Of an identity that these two files were read into."""
+    found = x509.load_pem_x509_certificate(identity.certificate)
+    names = names_of(found)
+    match = URI.fullmatch(names[0]) if len(names) == 1 else None
+    role, user = (match[1], match[2]) if match else ("", "")
+    return Ours(
+        certificate, key, identity, user, role, names, found.issuer.rfc4514_string(),
+        found.not_valid_before_utc, found.not_valid_after_utc,
+    )  # fmt: skip
+
+
+def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Whom it is for, as text; none where it does not say, or can't be read."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return ()
+    return tuple(str(name.value) for name in found)
