@@ -38,6 +38,7 @@ COMMANDS: Parts = MappingProxyType(
         "pki": ("controller.cli.pki", "Authorities and certificates: init, issue, renew, revoke, list, show."),
         "freeze": ("controller.cli.freeze", "Agents refuse what changes their hosts, and every command says so."),
         "thaw": ("controller.cli.thaw", "Agents take changes again."),
+        "audit": ("controller.cli.audit", "Who asked what of the agents: list, verify, export."),
         "config": ("controller.cli.config", "The settings as they stand, each with its origin."),
     }
 )
