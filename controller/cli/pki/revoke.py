@@ -41,8 +41,8 @@ def command(who: str, folder: str | None, reason: str, push: bool, **flags: str 
 
     Exit codes: 0 denied; with --push as of `fleetmedic pki push`.
     """
-    # What other commands of the group don't need.
-    from controller.render.check_text import counted  # noqa: PLC0415
+    # 50 ms that other commands of the group don't need.
+    from controller.render.certificates import counted  # noqa: PLC0415
     from controller.trust import holders, register, revocation  # noqa: PLC0415
 
     desk, at = place.opened(folder, **flags)
@@ -55,7 +55,7 @@ def command(who: str, folder: str | None, reason: str, push: bool, **flags: str 
     rows = holders.denied(holders.held(register.read(at), now), who, why, now, desk.actor())
     number = revocation.deny(at, rows, now)
     user = rows[0].name
-    click.echo(f"denied {counted(len(rows), 'certificate')} of {line(user)}: denylist {number}, {at / revocation.NAME}")
+    click.echo(f"denied {counted(len(rows))} of {line(user)}: denylist {number}, {at / revocation.NAME}")
     click.echo(f"A bastion signs for {line(user)} until the line for that SSH key is out of its authorized_keys.")
     if agents is not None:
         return pushing.push(desk, *agents)
