@@ -5,20 +5,25 @@ keys are loaded first, what they do not name is refused, and there is no way to 
 """
 
 import logging
+import re
 import shlex
 import socket
-import stat
+import struct
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import fabric
 import paramiko
+from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
+from paramiko.pkey import UnknownKeyType
 from paramiko.ssh_exception import (
     AuthenticationException,
     BadHostKeyException,
+    ChannelException,
     NoValidConnectionsError,
     PasswordRequiredException,
     SSHException,
@@ -26,6 +31,7 @@ from paramiko.ssh_exception import (
 
 from controller.inventory.connection import DEFAULT_SSH_PORT, ssh_address
 from controller.inventory.graph import Host
+from controller.inventory.names import address_flaw, shown
 from controller.inventory.origins import InventoryError
 from controller.inventory.templates import used
 
@@ -33,8 +39,14 @@ from controller.inventory.templates import used
 MOST_OUT = 4 * 1024 * 1024
 MOST_ERR = 64 * 1024
 MOST_GATEWAYS = 4
+LAST_PORT = 65535
+_GATEWAY = re.compile(
+    r"(?:(?P<name>[^\[\]:]+)|\[(?P<ipv6>[^\[\]]+)\])(?::(?P<port>[0-9]{1,5}))?|(?P<bare>[0-9a-fA-F:]+)"
+)
 PIECE = 32 * 1024
 PAUSE = 0.01
+NOT_KNOWN = "not found in known_hosts"
+BROKE_EARLY = "the SSH connection broke before the command had ended"
 # paramiko logs to standard error what it raises as well.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False
@@ -76,7 +88,7 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A command that ended: its exit code and what it wrote."""
+    """A command that ended: its exit code, -1 where a signal ended it, and what it wrote."""
 
     code: int
     out: bytes
@@ -105,19 +117,22 @@ def _destination(host: Host, hosts: Mapping[str, Host], user: str, seen: tuple[s
     if jump in hosts:
         gateway = _destination(hosts[jump], hosts, user, (*seen, host.name))
     elif jump:
-        gateway = _written(jump, place.user or user)
+        for hop in jump.split(","):
+            gateway = replace(_written(host.name, hop, place.user or user), gateway=gateway)
     key = used(host, "ansible_ssh_private_key_file") or used(host, "ansible_private_key_file")
     file = Path(str(key.value)).expanduser() if key is not None else None
     return Destination(host.name, place.address, place.port, place.user or user, file, gateway)
 
 
-def _written(text: str, user: str) -> Destination:
-    """A gateway as ssh has it: USER@HOST:PORT, the first and the last may be left out."""
+def _written(host: str, text: str, user: str) -> Destination:
+    """A gateway as ssh has it: USER@HOST:PORT, the first and the last may be left out. InventoryError for none."""
     who, at, rest = text.rpartition("@")
-    name, colon, port = rest.rpartition(":")
-    if not colon or not port.isdecimal():
-        name, port = rest, str(DEFAULT_SSH_PORT)
-    return Destination(rest, name.strip("[]"), int(port), who if at else user)
+    found = _GATEWAY.fullmatch(rest)
+    name = (found["name"] or found["ipv6"] or found["bare"]) if found else ""
+    port = int(found["port"] or DEFAULT_SSH_PORT) if found else 0
+    if not name or not 0 < port <= LAST_PORT or (at and not who) or address_flaw(name):
+        raise InventoryError(f"{host}: its gateway {shown(text)} is none: write -J USER@HOST:PORT")
+    return Destination(rest, name, port, who if at else user)
 
 
 class Session:
@@ -138,38 +153,39 @@ class Session:
     @contextmanager
     def start(self, words: Sequence[str]) -> "Iterator[Remote]":
         """A program that is spoken with while it runs; it is hung up on when the block ends."""
-        try:
-            channel = self._transport.open_session(timeout=self._transport.auth_timeout)
-            # sshd gives the line to the user's shell: each word is quoted for it.
-            channel.exec_command(shlex.join(words))
-        except (SSHException, OSError, EOFError) as error:
-            raise SshError(self.name, "broken", f"the SSH connection broke: {_text(error)}") from error
+        channel = self._begun(shlex.join(words))
         try:
             yield Remote(self.name, channel)
         finally:
             channel.close()
 
+    def _begun(self, line: str) -> paramiko.Channel:
+        """sshd gives the line to the user's shell: each word of it is quoted."""
+        patience = self._transport.auth_timeout
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            self._transport.close()
+
+        # paramiko waits for ever where a host is frozen; a connection that is closed ends that too.
+        guard = threading.Timer(patience, give_up)
+        guard.daemon = True
+        guard.start()
+        try:
+            channel = self._transport.open_session(timeout=patience)
+            channel.exec_command(line)
+        except (SSHException, OSError, EOFError) as error:
+            if late.is_set():
+                raise SshError(self.name, "late", f"silent for {patience:g}s, and began no command") from error
+            raise SshError(self.name, "broken", f"the SSH connection broke: {_text(error)}") from error
+        finally:
+            guard.cancel()
+        return channel
+
     def hang_up(self) -> None:
         """Ends the connection, from another thread too: whoever reads or writes on it gets an SshError."""
         self._transport.close()
-
-    def put(self, content: bytes, path: str, mode: int) -> None:
-        """Writes a new file, which is nobody else's at any moment. SshError where it can't."""
-        with self._sftp() as sftp, sftp.open(path, "wx") as file:
-            file.chmod(0o600)
-            file.set_pipelined(True)
-            file.write(content)
-            file.chmod(stat.S_IMODE(mode))
-
-    @contextmanager
-    def _sftp(self) -> Iterator[paramiko.SFTPClient]:
-        try:
-            client = paramiko.SFTPClient.from_transport(self._transport)
-            assert client is not None
-            with client:
-                yield client
-        except (SSHException, OSError, EOFError) as error:
-            raise SshError(self.name, "broken", f"SFTP: {_text(error)}") from error
 
 
 class Remote:
@@ -190,17 +206,23 @@ class Remote:
             raise self._broke(error) from error
 
     def end_input(self) -> None:
-        self._channel.shutdown_write()
+        """Nothing more comes; whether it is still there shows in what it answers."""
+        with suppress(OSError):
+            self._channel.shutdown_write()
 
     def read(self, most: int, patience: float) -> bytes:
         """What is there, at least one byte; empty at the end. SshError after `patience` seconds without any."""
         self._channel.settimeout(patience)
         try:
-            return self._channel.recv(most)
+            data = self._channel.recv(most)
         except TimeoutError as error:
             raise SshError(self._host, "late", f"silent for {patience:g}s") from error
         except OSError as error:
             raise self._broke(error) from error
+        if not data and not self._channel.eof_received:
+            # paramiko makes an end of what was cut.
+            raise SshError(self._host, "broken", BROKE_EARLY)
+        return data
 
     def read_error(self) -> bytes:
         """What it has written to standard error by now."""
@@ -225,19 +247,29 @@ class Remote:
         left = memoryview(stdin)
         closed = False
         while True:
+            waiting = len(left)
             left = self._fed(left)
             if not left and not closed:
-                channel.shutdown_write()
+                self.end_input()
                 closed = True
-            moved = self._taken(out, err)
-            if channel.exit_status_ready() and not moved and channel.eof_received:
-                return Done(channel.recv_exit_status(), bytes(out), bytes(err))
-            if channel.closed and not moved:
-                raise SshError(self._host, "broken", "the SSH connection broke before the command had ended")
+            # Asked before what is there is taken: what comes in between is taken the next time.
+            ended = channel.exit_status_ready() and channel.eof_received
+            cut = channel.closed
+            moved = self._taken(out, err) or len(left) < waiting
+            if ended and not moved:
+                return self._done(bytes(out), bytes(err))
+            if cut and not moved:
+                raise SshError(self._host, "broken", BROKE_EARLY)
             if time.monotonic() > end:
                 raise SshError(self._host, "late", f"the command did not end in {patience:g}s")
             if not moved:
                 time.sleep(PAUSE)
+
+    def _done(self, out: bytes, err: bytes) -> Done:
+        code = self._channel.recv_exit_status()
+        if code < 0 and not self._channel.get_transport().is_active():
+            raise SshError(self._host, "broken", BROKE_EARLY)
+        return Done(code, out, err)
 
     def _fed(self, left: memoryview) -> memoryview:
         if left and self._channel.send_ready():
@@ -274,7 +306,8 @@ def connected(to: Destination, trust: Trust) -> Iterator[Session]:
         yield Session(to.name, _transport(_opened(to, trust, opened)))
     finally:
         for connection in reversed(opened):
-            connection.close()
+            # fabric closes only what was logged in to; an impostor's connection is not to stay open either.
+            connection.client.close()
 
 
 def _strict(to: Destination, trust: Trust, gateway: fabric.Connection | None) -> fabric.Connection:
@@ -297,10 +330,42 @@ def _strict(to: Destination, trust: Trust, gateway: fabric.Connection | None) ->
         },
     )
     made.client.set_missing_host_key_policy(paramiko.RejectPolicy())
-    for file in trust.known_hosts:
-        if file.exists():
-            made.client.load_system_host_keys(str(file))
+    known = made.client.get_host_keys()
+    for name, key in _keys(to.name, trust.known_hosts):
+        known.add(name, key.get_name(), key)
     return made
+
+
+def _keys(host: str, files: Sequence[Path]) -> Iterator[tuple[str, paramiko.PKey]]:
+    """Names and their keys; of several keys of one kind the first, and none that is revoked. SshError for a bad file.
+
+    A line that is none is passed over, as by ssh: it makes nobody known.
+    """
+    lines = [words for file in files for words in _lines(host, file)]
+    revoked = {words[3] for words in lines if words[0] == "@revoked" and len(words) > 3}
+    seen = set()
+    for words in lines:
+        entry = None
+        with suppress(SSHException, InvalidHostKey, ValueError, struct.error):
+            entry = HostKeyEntry.from_line(" ".join(words[:3])) if words[0][0] not in "@#" else None
+        if entry is None or words[2] in revoked:
+            continue
+        for name in entry.hostnames or ():
+            if (name, entry.key.get_name()) not in seen:
+                seen.add((name, entry.key.get_name()))
+                yield name, entry.key
+
+
+def _lines(host: str, file: Path) -> Sequence[Sequence[str]]:
+    try:
+        text = file.read_text(errors="replace")
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise SshError(
+            host, "host-key", f"{file}: can't be read, and who is there can't be known: {error.strerror}"
+        ) from error
+    return [words for line in text.splitlines() if (words := line.split())]
 
 
 def _opened(to: Destination, trust: Trust, opened: list[fabric.Connection]) -> fabric.Connection:
@@ -316,31 +381,57 @@ def _opened(to: Destination, trust: Trust, opened: list[fabric.Connection]) -> f
 
 def _failure(to: Destination, trust: Trust, error: Exception) -> Exception:
     """What is known of why no session came about; any other exception is a bug of ours, and stays what it is."""
-    files = " or ".join(str(file) for file in trust.known_hosts)
-    place = to.address if to.port == DEFAULT_SSH_PORT else f"[{to.address}]:{to.port}"
-    if isinstance(error, BadHostKeyException):
-        told = f"the key of {place} is not the one in {files}: it was set up anew, or is somebody else"
-        return SshError(to.name, "host-key", f"{told}; ask its owner before you change the file")
-    if isinstance(error, SSHException) and "not found in known_hosts" in str(error):
-        told = f"the key of {place} is in no {files}"
-        return SshError(
-            to.name, "host-key", f"{told}: add it there, once you know from the host itself that it is right"
-        )
+    if isinstance(error, BadHostKeyException) or (isinstance(error, SSHException) and NOT_KNOWN in str(error)):
+        return _stranger(to, trust, changed=isinstance(error, BadHostKeyException))
     if isinstance(error, PasswordRequiredException):
-        return SshError(to.name, "login", f"{to.key}: has a passphrase: add it to ssh-agent")
+        return SshError(to.name, "login", f"{to.key or 'a key'}: has a passphrase: add it to ssh-agent")
     if isinstance(error, AuthenticationException):
-        return SshError(
-            to.name, "login", f"{to.user}@{place} takes none of our keys: see ansible_user and --private-key"
-        )
+        mend = "see ansible_user and --private-key"
+        return SshError(to.name, "login", f"{to.user}@{_place(to)} takes none of our keys: {mend}")
+    if to.key is not None and _of_key(error, to.key):
+        return SshError(to.name, "login", f"{to.key}: is no private key that can be used: {_text(error)}")
     if isinstance(error, socket.gaierror):
         return SshError(to.name, "name", f"the name {to.address} does not resolve: {error.strerror}")
     if isinstance(error, NoValidConnectionsError | ConnectionRefusedError):
-        return SshError(to.name, "refused", f"nothing listens at {to.address} port {to.port}")
+        return _not_connected(to, error)
+    if isinstance(error, ChannelException):
+        assert to.gateway is not None
+        told = f"its gateway {to.gateway.name} can't reach {to.address} port {to.port}: {error.text}"
+        return SshError(to.name, "unreachable", told)
     if isinstance(error, TimeoutError):
         return SshError(to.name, "unreachable", f"no answer from {to.address} port {to.port} in {trust.patience:g}s")
     if isinstance(error, SSHException | OSError | EOFError):
         return SshError(to.name, "unreachable", f"{to.address} port {to.port}: {_text(error)}")
     return error
+
+
+def _stranger(to: Destination, trust: Trust, *, changed: bool) -> SshError:
+    files = " or ".join(str(file) for file in trust.known_hosts)
+    if changed:
+        told = f"the key of {_place(to)} is not the one in {files}: it was set up anew, or is somebody else"
+        return SshError(to.name, "host-key", f"{told}; ask its owner before you change the file")
+    told = f"the key of {_place(to)} is in no {files}"
+    return SshError(to.name, "host-key", f"{told}: add it there, once you know from the host itself that it is right")
+
+
+def _place(to: Destination) -> str:
+    """As known_hosts names it."""
+    return to.address if to.port == DEFAULT_SSH_PORT else f"[{to.address}]:{to.port}"
+
+
+def _of_key(error: Exception, key: Path) -> bool:
+    """Whether it was the file that can't be used: paramiko says so in many ways."""
+    if isinstance(error, OSError):
+        return error.filename is not None and Path(str(error.filename)) == key
+    return isinstance(error, ValueError | UnknownKeyType) or "private key" in str(error)
+
+
+def _not_connected(to: Destination, error: OSError) -> SshError:
+    causes = getattr(error, "errors", {}).values() or (error,)
+    if all(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        return SshError(to.name, "refused", f"nothing listens at {to.address} port {to.port}")
+    why = next(_text(cause) for cause in causes if not isinstance(cause, ConnectionRefusedError))
+    return SshError(to.name, "unreachable", f"{to.address} port {to.port}: {why}")
 
 
 def _transport(connection: fabric.Connection) -> paramiko.Transport:

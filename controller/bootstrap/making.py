@@ -46,7 +46,7 @@ def make(root: Path, facts: Facts) -> Bundle:
 
 
 def renew(root: Path, old: Bundle) -> Bundle:
-    """The same with our own code as it is now, which needs no package index. BundleError where it needs other wheels."""
+    """The same with our own code as it is now, without a package index. BundleError where that needs other wheels."""
     own = own_wheel.build()
     bundle.check(old)
     before = old.folder / WHEELS / own_wheel.NAME
@@ -128,7 +128,7 @@ def _run(name: str, words: Sequence[str]) -> None:
 def _beside(root: Path) -> Iterator[Path]:
     """A folder that is taken away again, unless it has been moved into its place."""
     root.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".making-", dir=root))
+    folder = Path(tempfile.mkdtemp(prefix=".making-", dir=root.absolute()))
     try:
         yield folder
     finally:

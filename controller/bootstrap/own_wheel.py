@@ -35,7 +35,8 @@ def _code() -> Iterator[tuple[str, bytes]]:
     for package in _PACKAGES:
         spec = importlib.util.find_spec(package)
         assert spec is not None
-        (root,) = spec.submodule_search_locations or ()
+        assert spec.submodule_search_locations
+        root = spec.submodule_search_locations[0]
         for file in sorted(Path(root).rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
                 yield f"{package}/{file.relative_to(root).as_posix()}", file.read_bytes()

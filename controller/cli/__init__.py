@@ -34,7 +34,8 @@ COMMANDS: Parts = MappingProxyType(
         "report": ("controller.cli.report", "A post-mortem, begun from the kept runs: Markdown and JSON."),
         "scripts": ("controller.cli.scripts", "The names a runbook knows, as thin scripts: install."),
         "agent": ("controller.cli.agent", "Agents onto hosts over SSH, and off them: install, uninstall, bundle."),
-        "pki": ("controller.cli.pki", "Authorities and certificates: init, issue."),
+        "login": ("controller.cli.login", "Get an operator's certificate for eight hours, from the bastion."),
+        "pki": ("controller.cli.pki", "Authorities and certificates: init, issue, renew, revoke, list, show."),
         "config": ("controller.cli.config", "The settings as they stand, each with its origin."),
     }
 )

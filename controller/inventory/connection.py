@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from controller.inventory.graph import Host
-from controller.inventory.names import address_flaw
+from controller.inventory.names import address_flaw, is_address
 from controller.inventory.origins import InventoryError
 from controller.inventory.templates import used
 from controller.inventory.variables import Variable
@@ -43,6 +43,22 @@ def endpoint(host: Host) -> Endpoint:
     `ansible_port` is the SSH port and is not looked at.
     """
     return Endpoint(host.name, _address(host), _port(used(host, "fleetmedic_port")))
+
+
+def listens(host: Host) -> str:
+    """What the host's agent is to listen on, as ADDRESS:PORT. Raises InventoryError as `endpoint` does."""
+    port = _port(used(host, "fleetmedic_port"))
+    variable = used(host, "fleetmedic_listen")
+    if variable is None:
+        return f"0.0.0.0:{port}"
+    address = _checked(variable, "fleetmedic_listen")
+    if not is_address(address):
+        raise InventoryError.at(
+            variable.origin,
+            f"fleetmedic_listen is {variable.said()}, not an IP address",
+            "write the address itself, such as 10.0.0.11",
+        )
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from controller.settings import OWN_FILES
 from controller.trust import certificates, pairs, register, requests, revocation
 from controller.trust.certificates import OPERATOR_LIFE, Leaf
 from controller.trust.files import TrustError
@@ -50,7 +51,7 @@ def initialise(folder: Path, org: str, now: datetime.datetime, actor: str = "") 
     files.append(File(folder / revocation.NAME, denylist, 0o644))
     with pairs.placed(files):
         entries = [
-            _entry(register.ISSUED, "authority", name, certificate, now, actor)
+            entry(register.ISSUED, "authority", name, certificate, now, actor)
             for name, certificate in zip(AUTHORITIES, (root, *below), strict=True)
         ]
         register.append(folder, *entries)
@@ -109,7 +110,7 @@ def denylist(folder: Path, now: datetime.datetime) -> bytes:
 
 def issue_agent(folder: Path, out: Path, host: str, now: datetime.datetime, *, actor: str = "") -> Pair:
     """A key and a server certificate for a host, under its inventory name, which may be an IPv4 address."""
-    return _issue(folder, pairs.pair(out, host), certificates.agent(host), now, _what(""), actor)
+    return issue(folder, pairs.pair(out, host), certificates.agent(host), now, _what(""), actor)
 
 
 def issue_operator(
@@ -117,7 +118,17 @@ def issue_operator(
 ) -> Pair:
     """A key and a client certificate that says who calls, and what they may."""
     wanted = certificates.operator(organisation(folder), user, role, OPERATOR_LIFE, reason)
-    return _issue(folder, pairs.pair(out, user), wanted, now, _what(reason), actor)
+    return issue(folder, pairs.pair(out, user), wanted, now, _what(reason), actor)
+
+
+def issue_own(
+    folder: Path, own: Path, user: str, role: str, now: datetime.datetime, *, reason: str = "", actor: str = ""
+) -> Pair:
+    """As `issue_operator`, with the agents' authority beside, under the names that commands look for in `own`."""
+    wanted = certificates.operator(organisation(folder), user, role, OPERATOR_LIFE, reason)
+    made = Pair(own / OWN_FILES["certificate"], own / OWN_FILES["key"])
+    agents = File(own / OWN_FILES["ca"], pairs.read(folder / "agent-ca.crt", revocation.MEND), 0o644)
+    return issue(folder, made, wanted, now, _what(reason), actor, agents)
 
 
 def organisation(folder: Path) -> str:
@@ -133,13 +144,14 @@ def _what(reason: str) -> str:
     return register.BREAK_GLASS if reason else register.ISSUED
 
 
-def _issue(folder: Path, made: Pair, wanted: Leaf, now: datetime.datetime, what: str, actor: str) -> Pair:
+def issue(folder: Path, made: Pair, wanted: Leaf, now: datetime.datetime, what: str, actor: str, *beside: File) -> Pair:
+    """A key and its certificate at a place, with what else belongs there; TrustError where any of it can't be."""
     if made.certificate.stem in AUTHORITIES:
         raise TrustError(f"{made.certificate.stem!r} is the name of an authority's files: choose another name")
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _signed(folder, wanted, key.public_key(), now)
     pairs.make_folder(made.certificate.parent)
-    with pairs.placed(pairs.files(made, pairs.pem(certificate), key)):
+    with pairs.placed((*pairs.files(made, pairs.pem(certificate), key), *beside)):
         register.append(folder, _leaf_entry(what, wanted, certificate, now, actor))
     return made
 
@@ -165,10 +177,10 @@ def _signed(folder: Path, wanted: Leaf, public: ec.EllipticCurvePublicKey, now: 
 
 def _leaf_entry(what: str, wanted: Leaf, made: x509.Certificate, now: datetime.datetime, actor: str) -> Entry:
     kind = "operator" if wanted.authority == "operator-ca" else "agent"
-    return _entry(what, kind, wanted.name, made, now, actor, role=wanted.role, reason=wanted.reason)
+    return entry(what, kind, wanted.name, made, now, actor, role=wanted.role, reason=wanted.reason)
 
 
-def _entry(
+def entry(
     what: str,
     kind: str,
     name: str,

@@ -23,7 +23,7 @@ def load(certificate: str, key: str, authority: str, now: datetime) -> "Identity
         ]
         raise TrustError(
             f"{', '.join(lacking)} not set: agents answer over mutual TLS alone; "
-            "`fleetmedic pki init` and `fleetmedic pki issue` make the files"
+            "`fleetmedic login` gets the files, or `fleetmedic pki init` and `fleetmedic pki issue` make them"
         )
     # gRPC, which only a command that calls agents needs.
     from controller.transport.mtls import Identity  # noqa: PLC0415
@@ -48,7 +48,7 @@ def _check(path: str, key_path: str, made: "Identity", now: datetime) -> None:
     certificate = _certificate(path, made.certificate)
     if now >= certificate.not_valid_after_utc:
         ended = certificate.not_valid_after_utc.strftime("%Y-%m-%d %H:%MZ")
-        raise TrustError(f"{path}: ended on {ended}: get a new one with `fleetmedic pki issue`")
+        raise TrustError(f"{path}: ended on {ended}: get a new one with `fleetmedic login` or `fleetmedic pki issue`")
     if now < certificate.not_valid_before_utc:
         raise TrustError(f"{path}: is not valid yet: is this machine's clock right?")
     # Imported here, as below: 40 ms that only a command which calls agents pays.

@@ -10,12 +10,13 @@ import grpc
 from cryptography.hazmat.primitives import serialization
 
 from controller.inventory.connection import Endpoint
-from controller.transport.mtls import CHECK, DESCRIBE, Identity
+from controller.transport.mtls import CHECK, DESCRIBE, RENEW, SET_DENYLIST, SET_FREEZE, Identity
 from tests.lab.authority import CLIENT, Authority, Issued, pem
 
 Call = grpc.ServicerContext
 Answer = Callable[[bytes, Call], Iterator[bytes]]
 MOST_CALLS = 64
+UNARY = (DESCRIBE, RENEW, SET_DENYLIST, SET_FREEZE)
 OPERATOR = "spiffe://lab/role/observer/user/alice"
 
 
@@ -48,7 +49,7 @@ class _Handler(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         if handler_call_details.method == CHECK:
             return grpc.unary_stream_rpc_method_handler(self._answer)
-        if handler_call_details.method == DESCRIBE:
+        if handler_call_details.method in UNARY:
             return grpc.unary_unary_rpc_method_handler(lambda request, call: next(self._answer(request, call)))
         return None
 

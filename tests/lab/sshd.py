@@ -71,7 +71,7 @@ def run(
     kinds: Sequence[str] = ("ed25519",),
     host_keys: Path | None = None,
 ) -> Iterator[Sshd]:
-    """Run an sshd until the block ends. `kinds` are its host keys', kept in `host_keys` (else `folder`) and used again."""
+    """Run an sshd until the block ends. `kinds` are its host keys', kept in `host_keys` or `folder` and used again."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o755)
     PRIVSEP.mkdir(exist_ok=True, mode=0o755)
     made = [(host_keys or folder) / f"host-{kind}" for kind in kinds]

@@ -16,6 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from controller.trust import authority
 from controller.trust.files import TrustError
+from controller.trust.pairs import Pair
 from tests.lab.agents import Desk
 from tests.lab.fixtures import need
 
@@ -257,7 +258,7 @@ def test_the_certificates_work_in_mutual_tls_and_an_agents_is_no_operators(tmp_p
         _handshake(tmp_path, operator, operator)
 
 
-def _handshake(folder: Path, server: authority.Pair, client: authority.Pair) -> bool:
+def _handshake(folder: Path, server: Pair, client: Pair) -> bool:
     """Shake hands in memory, each side trusting the other's authority; db01 is expected."""
     ours = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     ours.load_verify_locations(folder / "agent-ca.crt")

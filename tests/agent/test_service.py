@@ -10,16 +10,19 @@ import grpc
 import grpc_testing
 import pytest
 
-from agent import access, frames
-from agent.access import Peer, Role
-from agent.server import MOST_CHECKS, AgentService, WorkerAway, ask_worker
+from agent import frames
+from agent.front import worker
+from agent.front.callers import Peer
+from agent.front.policy import SERVICE, Role
+from agent.front.service import MOST_STREAMS, AgentService
+from agent.front.worker import WorkerAway
 from fleetmedic.v1 import agent_pb2, local_pb2
 from fleetmedic.v1.agent_pb2 import CheckRequest, CheckResponse, DescribeRequest, DescribeResponse, Identity, RuleTitle
 from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse, Refusal
 from tests.agent.front import Ask
 
 RECEIVED = 1_700_000_000.5
-METHODS = access.SERVICE.methods_by_name
+METHODS = SERVICE.methods_by_name
 
 
 def service(answers: Ask) -> AgentService:
@@ -33,7 +36,7 @@ def service(answers: Ask) -> AgentService:
 
 def server(answers: Ask) -> Any:
     made = service(answers)
-    return grpc_testing.server_from_dictionary({access.SERVICE: made}, grpc_testing.strict_real_time())
+    return grpc_testing.server_from_dictionary({SERVICE: made}, grpc_testing.strict_real_time())
 
 
 def describe(answers: Ask) -> DescribeResponse:
@@ -163,14 +166,14 @@ def test_the_ninth_check_at_once_is_refused_and_a_slot_comes_back_when_one_ends(
         yield LocalResponse(check=CheckResponse(last=True))
 
     driven = server(answers)
-    calls = [driven.invoke_unary_stream(METHODS["Check"], (), CheckRequest(), 5.0) for _ in range(MOST_CHECKS)]
-    for _ in range(MOST_CHECKS):
+    calls = [driven.invoke_unary_stream(METHODS["Check"], (), CheckRequest(), 5.0) for _ in range(MOST_STREAMS)]
+    for _ in range(MOST_STREAMS):
         assert working.acquire(timeout=5.0)
     ninth = driven.invoke_unary_stream(METHODS["Check"], (), CheckRequest(), 5.0)
     _, code, details = ninth.termination()
     assert (code, details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "8 checks are under way on this host already")
     held.set()
-    assert [call.termination()[1] for call in calls] == [grpc.StatusCode.OK] * MOST_CHECKS
+    assert [call.termination()[1] for call in calls] == [grpc.StatusCode.OK] * MOST_STREAMS
     tenth = driven.invoke_unary_stream(METHODS["Check"], (), CheckRequest(), 5.0)
     assert tenth.termination()[1] == grpc.StatusCode.OK
 
@@ -217,7 +220,7 @@ LAST = LocalResponse(check=CheckResponse(sequence=2, last=True))
 @pytest.mark.parametrize("answers", [[LAST], [FIRST, LAST], [LocalResponse(refusal=Refusal())]])
 def test_a_whole_answer_of_the_worker_is_passed_on(tmp_path: Path, answers: list[LocalResponse]) -> None:
     serving = worker_that(tmp_path / "s", *answers)
-    assert list(ask_worker(tmp_path / "s", ASK, 2.0, lambda: True)) == answers
+    assert list(worker.ask(tmp_path / "s", ASK, 2.0, lambda: True)) == answers
     serving.join()
 
 
@@ -236,7 +239,7 @@ def test_an_answer_that_is_not_whole_is_never_taken_for_one(
 ) -> None:
     serving = worker_that(tmp_path / "s", *answers, raw=raw)
     with pytest.raises(WorkerAway, match=why):
-        list(ask_worker(tmp_path / "s", ASK, 2.0, lambda: True))
+        list(worker.ask(tmp_path / "s", ASK, 2.0, lambda: True))
     serving.join()
 
 
@@ -245,9 +248,9 @@ def test_a_worker_that_is_silent_is_given_up_after_the_patience(tmp_path: Path) 
     listener.bind(str(tmp_path / "s"))
     listener.listen()
     with listener, pytest.raises(WorkerAway, match="no answer in time"):
-        list(ask_worker(tmp_path / "s", ASK, 0.1, lambda: True))
+        list(worker.ask(tmp_path / "s", ASK, 0.1, lambda: True))
 
 
 def test_a_worker_that_is_not_there_is_away(tmp_path: Path) -> None:
     with pytest.raises(WorkerAway, match="No such file"):
-        list(ask_worker(tmp_path / "s", ASK, 0.1, lambda: True))
+        list(worker.ask(tmp_path / "s", ASK, 0.1, lambda: True))
