@@ -187,7 +187,7 @@ def test_a_refused_question_is_told_apart_from_one_for_what_is_not_there(host: H
         (f"{met()}frame({answer(last=False)!r})", "broke off without a whole answer"),
         (f"{met()}frame(b'\\x12' + b'\\xe0\\xa7\\x12' + b'\\x32\\x00' * 150_000)", "values, which no answer has"),
         (
-            f"{met()}while True:\n    frame(b'\\x0a\\x80\\x89\\x7a' + b'\\x1a\\xfc\\x88\\x7a' + b'x' * 1_999_996)",
+            f"{met()}while True:\n    frame(b'\\x12\\x80\\x89\\x7a' + b'\\xa2\\x06\\xfb\\x88\\x7a' + b'x' * 1_999_995)",
             "more than 4 MiB",
         ),
         (f"{met()}while True:\n    frame({answer(last=False)!r})", "which no answer has"),
