@@ -107,6 +107,12 @@ def test_many_at_once_lose_no_line(pki: Path) -> None:
     assert (len(read.entries), read.unread) == (83, ())
 
 
+def test_one_that_a_stopped_command_holds_is_awaited_in_bounded_time(pki: Path) -> None:
+    said = r"register\.jsonl: another command has held it for 0\.2 s: end that one"
+    with register.held(pki), pytest.raises(TrustError, match=said), register.held(pki, 0.2):
+        pass
+
+
 def test_how_they_stand_is_told_worst_first(pki: Path, now: datetime, tmp_path: Path) -> None:
     day = timedelta(days=1)
     authority.issue_agent(pki, tmp_path, "old01", now - 100 * day)
