@@ -45,6 +45,7 @@ _GATEWAY = re.compile(
 )
 PIECE = 32 * 1024
 PAUSE = 0.01
+NO_KEY = "No authentication methods available"
 NOT_KNOWN = "not found in known_hosts"
 BROKE_EARLY = "the SSH connection broke before the command had ended"
 # paramiko logs to standard error what it raises as well.
@@ -321,7 +322,8 @@ def _strict(to: Destination, trust: Trust, gateway: fabric.Connection | None) ->
         forward_agent=False,
         connect_timeout=trust.patience,
         connect_kwargs={
-            "key_filename": None if to.key is None else [str(to.key)],
+            # A list, where there is none too: fabric puts more to it.
+            "key_filename": [] if to.key is None else [str(to.key)],
             "allow_agent": trust.own_keys,
             "look_for_keys": trust.own_keys,
             "banner_timeout": trust.patience,
@@ -385,7 +387,7 @@ def _failure(to: Destination, trust: Trust, error: Exception) -> Exception:
         return _stranger(to, trust, changed=isinstance(error, BadHostKeyException))
     if isinstance(error, PasswordRequiredException):
         return SshError(to.name, "login", f"{to.key or 'a key'}: has a passphrase: add it to ssh-agent")
-    if isinstance(error, AuthenticationException):
+    if isinstance(error, AuthenticationException) or NO_KEY in str(error):
         mend = "see ansible_user and --private-key"
         return SshError(to.name, "login", f"{to.user}@{_place(to)} takes none of our keys: {mend}")
     if to.key is not None and _of_key(error, to.key):

@@ -109,6 +109,13 @@ def test_a_good_file_is_read_whole_with_the_line_of_each_thing(tmp_path: Path) -
     assert made.secrets() == ("hunter2",)
 
 
+@pytest.mark.covers("exp:services")
+def test_the_front_reads_past_limits_which_are_the_worker_s(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text('name = "db01"\n[limits.PG-IDLE-TXN]\nwarn_seconds = 30\n')
+    assert load(file, None, {}).limits == {}
+
+
 def test_an_empty_file_gives_every_default(tmp_path: Path) -> None:
     made = read(written(tmp_path, ""))
     state, run = default_folders({"HOME": "/home/u"}, os.geteuid())
