@@ -306,7 +306,7 @@ def test_a_cut_connection_is_told_as_one_and_never_as_an_end(servers: Lab) -> No
     with proxy.run(servers.host.address, servers.host.port) as between:
         known = f"[127.0.0.1]:{between.port} {servers.host.host_keys[0]}"
         to = replace(servers.to(), port=between.port)
-        for cut in ("run", "read", "start"):
+        for cut in ("run", "read", "write", "start"):
             between.set("pass")
             with ssh.connected(to, servers.trust(known)) as session:
                 if cut == "run":
@@ -318,6 +318,12 @@ def test_a_cut_connection_is_told_as_one_and_never_as_an_end(servers: Lab) -> No
                         threading.Timer(0.5, between.set, ["cut"]).start()
                         with pytest.raises(SshError) as caught:
                             remote.read(10, PATIENCE)
+                elif cut == "write":
+                    with session.start(["sleep", "30"]) as remote:
+                        between.set("cut")
+                        with pytest.raises(SshError) as caught:
+                            remote.write(bytes(8 << 20), PATIENCE)
+                        remote.end_input()
                 else:
                     between.set("cut")
                     with pytest.raises(SshError) as caught:
