@@ -152,6 +152,7 @@ def _text(file: Path) -> str:
 def _config(top: Table, rules: "tuple[Rule, ...] | None", state: Path, run: Path) -> Config:
     docker = top.table("docker")
     sampler = top.table("sampler")
+    limits = top.table("limits")
     made = Config(
         file=top.file,
         name=_name(top),
@@ -173,7 +174,7 @@ def _config(top: Table, rules: "tuple[Rule, ...] | None", state: Path, run: Path
         dependencies=tuple(map(named_targets.dependency, top.tables("dependency"))),
         mounts=top.texts("mounts"),
         probe_allow=_allow(top),
-        limits={} if rules is None else _limits(top.table("limits"), rules),
+        limits={} if rules is None else _limits(limits, rules),
     )
     for table in (docker, sampler, top):
         table.end()
