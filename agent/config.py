@@ -196,6 +196,7 @@ def _config(top: Table, rules: "tuple[Rule, ...] | None", environment: Mapping[s
     trust, audit = _kept_beside(state, uid)
     docker = top.table("docker")
     sampler = top.table("sampler")
+    limits = top.table("limits")
     made = Config(
         file=top.file,
         name=_name(top),
@@ -220,7 +221,7 @@ def _config(top: Table, rules: "tuple[Rule, ...] | None", environment: Mapping[s
         dependencies=tuple(map(named_targets.dependency, top.tables("dependency"))),
         mounts=top.texts("mounts"),
         probe_allow=_allow(top),
-        limits=_limits(top.table("limits"), rules),
+        limits={} if rules is None else _limits(limits, rules),
     )
     for table in (docker, sampler, top):
         table.end()
@@ -377,10 +378,7 @@ def _allow(top: Table) -> tuple[str, ...]:
     return entries
 
 
-def _limits(table: Table, rules: "tuple[Rule, ...] | None") -> Mapping[str, Mapping[str, tuple[float, str]]]:
-    """Without `rules` they stand there for others, and are not looked at."""
-    if rules is None:
-        return {}
+def _limits(table: Table, rules: "tuple[Rule, ...]") -> Mapping[str, Mapping[str, tuple[float, str]]]:
     known = {rule.id: {limit.name for limit in rule.limits} for rule in rules}
     made: dict[str, dict[str, tuple[float, str]]] = {}
     for rule_id in table.values:

@@ -109,11 +109,9 @@ def test_a_good_file_is_read_whole_with_the_line_of_each_thing(tmp_path: Path) -
     assert made.secrets() == ("hunter2",)
 
 
-@pytest.mark.covers("exp:services")
-def test_the_front_reads_past_limits_which_are_the_worker_s(tmp_path: Path) -> None:
-    file = tmp_path / "agent.toml"
-    file.write_text('name = "db01"\n[limits.PG-IDLE-TXN]\nwarn_seconds = 30\n')
-    assert load(file, None, {}).limits == {}
+def test_the_front_takes_a_file_with_limits_and_secrets_and_reads_neither(tmp_path: Path) -> None:
+    made = load(written(tmp_path, GOOD.replace("SECRET", "/not/there")), None, {"HOME": "/home/u"})
+    assert (made.name, made.limits) == ("db01", {})
 
 
 def test_an_empty_file_gives_every_default(tmp_path: Path) -> None:
