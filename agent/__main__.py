@@ -167,7 +167,7 @@ def _config(options: argparse.Namespace) -> int:
     rules = registry.load()
     read = config.load(options.config, rules, os.environ)  # noqa: TID251 - the edge
     print(f"file = {str(read.file) if read.file else 'none: every default'}")
-    for name in ("name", "listen", "state", "run", "front_user", "discover", "sample_seconds", "tls"):
+    for name in ("name", "listen", "state", "run", "trust", "audit", "front_user", "discover", "sample_seconds", "tls"):
         print(f"{name} = {_plain(getattr(read, name))}")
     for target in discovery.named(read):
         print(f"{target.probe}: {target.service} {target.name} ({target.origin})")

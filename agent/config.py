@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DEFAULT_FILE = Path("/etc/fleetmedic/agent.toml")
 DEFAULT_PORT = 7443
 LONGEST_PAUSE = 24 * 3600
+UNSAID = Path()
 HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 
 
@@ -63,12 +64,18 @@ class RedisLogin:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The agent's configuration, whole; an empty file gives this with every default."""
+    """The agent's configuration, whole; an empty file gives this with every default.
+
+    `trust` holds what the front reads, the denylist and a freeze; `audit` the audit log. Both are in `state` where they
+    are not said.
+    """
 
     file: Path | None
     name: str
     state: Path
     run: Path
+    trust: Path = UNSAID
+    audit: Path = UNSAID
     listen: str = f"0.0.0.0:{DEFAULT_PORT}"
     tls: TlsFiles | None = None
     front_user: str = ""
@@ -87,6 +94,11 @@ class Config:
     probe_allow: tuple[str, ...] = ()
     limits: Mapping[str, Mapping[str, tuple[float, str]]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name in ("trust", "audit"):
+            if getattr(self, name) == UNSAID:
+                object.__setattr__(self, name, self.state / name)
+
     def secrets(self) -> tuple[str, ...]:
         """The values this agent holds itself, which no job may let out."""
         files = [login.password_file for login in self.postgres] + [login.password_file for login in self.redis]
@@ -104,12 +116,15 @@ def default_folders(environment: Mapping[str, str], uid: int) -> tuple[Path, Pat
 
 
 def with_own_folders(config: Config, environment: Mapping[str, str]) -> Config:
-    """For a caller who is not the agent's user: the same, with state and sockets in the caller's own folders."""
+    """For a caller who is not the agent's user: the same, with state, sockets and audit log of the caller's own.
+
+    `trust` stays the agent's: everybody may read there that it is frozen.
+    """
     uid = os.geteuid()
     if uid == 0 or _belongs_to(config.run, uid):
         return config
     state, run = default_folders(environment, uid)
-    return replace(config, state=state, run=run)
+    return replace(config, state=state, run=run, audit=state / "audit")
 
 
 def _belongs_to(folder: Path, uid: int) -> bool:
@@ -129,11 +144,19 @@ def load(file: Path | None, rules: "tuple[Rule, ...] | None", environment: Mappi
     if file is None:
         file = DEFAULT_FILE if DEFAULT_FILE.exists() else None
     if file is None:
-        return Config(None, socket.gethostname(), *default_folders(environment, os.geteuid()))
+        uid = os.geteuid()
+        state, run = default_folders(environment, uid)
+        return Config(None, socket.gethostname(), state, run, *_kept_beside(state, uid))
     top = read(file, _text(file))
     # An agent with a front of another user is the system's, whichever of the two reads this.
     uid = 0 if top.values.get("front_user") else os.geteuid()
-    return _config(top, rules, *default_folders(environment, uid))
+    return _config(top, rules, environment, uid)
+
+
+def _kept_beside(state: Path, uid: int) -> tuple[Path, Path]:
+    """Where trust and audit lie: beside the state of the system's agent, which is for root alone; else in it."""
+    folder = state.parent if uid == 0 else state
+    return folder / "trust", folder / "audit"
 
 
 def _text(file: Path) -> str:
@@ -149,15 +172,20 @@ def _text(file: Path) -> str:
     return text
 
 
-def _config(top: Table, rules: "tuple[Rule, ...] | None", state: Path, run: Path) -> Config:
+def _config(top: Table, rules: "tuple[Rule, ...] | None", environment: Mapping[str, str], uid: int) -> Config:
+    default_state, default_run = default_folders(environment, uid)
+    state = Path(top.text_of("state", str(default_state)))
+    trust, audit = _kept_beside(state, uid)
     docker = top.table("docker")
     sampler = top.table("sampler")
     made = Config(
         file=top.file,
         name=_name(top),
         listen=_listen(top),
-        state=Path(top.text_of("state", str(state))),
-        run=Path(top.text_of("run", str(run))),
+        state=state,
+        run=Path(top.text_of("run", str(default_run))),
+        trust=Path(top.text_of("trust", str(trust))),
+        audit=Path(top.text_of("audit", str(audit))),
         tls=_tls(top.table("tls")),
         front_user=_front_user(top),
         discover=top.flag("discover", default=True),

@@ -128,7 +128,7 @@ def test_folders_are_the_system_s_for_root_and_the_user_s_own_otherwise() -> Non
 
 BAD = [
     ("lisen = 'x'", ":1: lisen: is not known; did you mean 'listen'?"),
-    ("\n\nzzz = 1", ":3: zzz: is not known; known here: dependency, discover, dns, docker, front_user, http, "),
+    ("\n\nzzz = 1", ":3: zzz: is not known; known here: audit, dependency, discover, dns, docker, front_user, http, "),
     ("[docker]\nexpeted = []", ":2: docker.expeted: is not known; did you mean 'expected'?"),
     ("[[redis]]\nhost = 'h'\n[[redis]]\nhost = 'h'\nprt = 1", ":5: redis.prt: is not known; did you mean 'port'?"),
     ("name = 5", ":1: name: is a number, and must be text in quotes"),
@@ -301,3 +301,11 @@ def test_a_url_with_a_secret_is_printed_without_it(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "hunter" not in done.stdout
     assert "127.0.0.1/h" in done.stdout
+
+
+def test_trust_and_audit_lie_beside_the_system_s_state_and_in_a_user_s_own(tmp_path: Path) -> None:
+    beside = read(written(tmp_path, f"front_user = 'root'\nstate = '{tmp_path}/x/agent'\n"))
+    assert (beside.trust, beside.audit) == (tmp_path / "x/trust", tmp_path / "x/audit")
+    assert (config._kept_beside(Path("/s"), 1000)) == (Path("/s/trust"), Path("/s/audit"))
+    given = read(written(tmp_path, "trust = '/t'\naudit = '/a'\n"))
+    assert (given.trust, given.audit) == (Path("/t"), Path("/a"))

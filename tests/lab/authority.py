@@ -108,6 +108,25 @@ class Authority:
         certificate = _sign(builder, self.own.certificate.subject, self.own.key)
         return Authority(Issued(certificate, private, self._chain()), self.now)
 
+    def denylist(
+        self,
+        number: int | None,
+        *denied: Issued,
+        ends: timedelta = 10 * DAY,
+        more: Sequence[tuple[x509.ExtensionType, bool]] = (),
+    ) -> bytes:
+        """Make a revocation list, PEM, that names the certificates; `more` are extensions, each critical or not."""
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self.own.certificate.subject)
+        builder = builder.last_update(self.now - MINUTE).next_update(self.now + ends)
+        extensions = [*more, *([(x509.CRLNumber(number), False)] if number is not None else [])]
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical)
+        for each in denied:
+            revoked = x509.RevokedCertificateBuilder().serial_number(each.certificate.serial_number)
+            builder = builder.add_revoked_certificate(revoked.revocation_date(self.now).build())
+        algorithm = None if isinstance(self.own.key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+        return builder.sign(self.own.key, algorithm).public_bytes(serialization.Encoding.PEM)
+
     def _chain(self) -> tuple[x509.Certificate, ...]:
         return (self.own.certificate, *self.own.above)
 

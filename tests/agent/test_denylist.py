@@ -1,0 +1,121 @@
+"""The list of certificates that count no more, as the agent reads it: without a file and without a network."""
+
+import datetime
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent import denylist, operators
+from agent.denylist import Denylist, DenylistError, OlderList
+from tests.agent.front import operator, organisation
+from tests.lab.authority import DAY, pem, root
+
+NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+LAB = organisation(NOW)
+OTHER = organisation(NOW, "other")
+ALICE, BOB = operator(LAB, "admin"), operator(LAB, "observer", "bob")
+TRUSTED = (LAB.own.certificate,)
+
+
+def read(raw: bytes) -> Denylist:
+    return denylist.read(raw, TRUSTED)
+
+
+def test_a_list_of_the_operators_authority_gives_its_number_and_whom_it_names() -> None:
+    found = read(LAB.denylist(7, ALICE, BOB, ends=3 * DAY))
+    assert (found.number, found.renew_by) == (7, NOW + 3 * DAY)
+    assert found.serials == {ALICE.certificate.serial_number, BOB.certificate.serial_number}
+    assert read(LAB.denylist(1)).serials == frozenset()
+
+
+def test_while_one_authority_takes_over_from_another_either_may_sign_the_list() -> None:
+    both = (LAB.own.certificate, OTHER.own.certificate)
+    assert denylist.read(OTHER.denylist(8, ALICE), both).number == 8
+    assert denylist.read(LAB.denylist(7, ALICE), both).number == 7
+
+
+@pytest.mark.covers("sec:A10")
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (OTHER.denylist(9), "is not signed by the operators' authority"),
+        (organisation(NOW).denylist(9), "is not signed by the operators' authority"),
+        (LAB.denylist(None), "has no number"),
+        (LAB.denylist(2**70), "has a number that is out of range"),
+        (LAB.denylist(9, more=[(x509.DeltaCRLIndicator(1), True)]), "of a kind that this agent does not know"),
+        (pem(LAB.own.certificate), "is no PEM revocation list"),
+        (b"", "is no PEM revocation list"),
+    ],
+    ids=[
+        "another authority",
+        "the same name, another key",
+        "no number",
+        "huge number",
+        "changes alone",
+        "kind",
+        "empty",
+    ],
+)
+def test_what_is_no_list_of_the_operators_authority_is_refused(raw: bytes, why: str) -> None:
+    with pytest.raises(DenylistError, match=why):
+        read(raw)
+
+
+@pytest.mark.covers("sec:A10")
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_a_list_with_one_byte_changed_is_never_taken(place: int, change: int) -> None:
+    raw = bytearray(denylist.read(LAB.denylist(3, ALICE), TRUSTED).der)
+    raw[place % len(raw)] ^= change
+    try:
+        altered = x509.load_der_x509_crl(bytes(raw))
+    except ValueError:
+        return
+    with pytest.raises(DenylistError):
+        read(altered.public_bytes(Encoding.PEM))
+
+
+@given(st.binary(max_size=300))
+def test_bytes_that_are_no_list_are_refused(raw: bytes) -> None:
+    with pytest.raises(DenylistError):
+        read(raw)
+
+
+@pytest.mark.covers("sec:A10")
+def test_a_list_gives_way_to_one_with_a_higher_number_alone() -> None:
+    sixth, seventh = read(LAB.denylist(6, ALICE)), read(LAB.denylist(7))
+    assert denylist.newer(sixth, None) is sixth
+    assert denylist.newer(seventh, sixth) is seventh
+    assert denylist.newer(sixth, read(x509_again(sixth))) == sixth
+    with pytest.raises(OlderList, match="has the number 6, and 7 is here already"):
+        denylist.newer(sixth, seventh)
+    with pytest.raises(OlderList, match="has the number 6 of another list"):
+        denylist.newer(read(LAB.denylist(6)), sixth)
+
+
+def x509_again(found: Denylist) -> bytes:
+    return x509.load_der_x509_crl(found.der).public_bytes(Encoding.PEM)
+
+
+def test_authorities_are_one_organisation_s_each_with_its_name() -> None:
+    second = organisation(NOW)
+    bundle = pem(LAB.own.certificate) + pem(second.own.certificate)
+    assert operators.authorities(bundle) == (LAB.own.certificate, second.own.certificate)
+    for raw, why in (
+        (b"junk", "is no PEM certificate"),
+        (pem(root(NOW).own.certificate), "names no organisation"),
+        (bundle + pem(OTHER.own.certificate), "names several organisations: lab, other"),
+    ):
+        with pytest.raises(operators.AuthorityError, match=why):
+            operators.authorities(raw)
+
+
+def test_only_what_an_authority_signed_itself_is_issued_by_it() -> None:
+    below = LAB.subordinate("below")
+    assert operators.issued(ALICE.certificate, TRUSTED)
+    assert operators.issued(ALICE.certificate, (OTHER.own.certificate, LAB.own.certificate))
+    assert not operators.issued(operator(below, "admin").certificate, TRUSTED)
+    assert not operators.issued(ALICE.certificate, (OTHER.own.certificate,))
+    assert not operators.issued(ALICE.certificate, (organisation(NOW).own.certificate,))
