@@ -54,8 +54,8 @@ UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 def resolve(flags: Mapping[str, str], environment: Mapping[str, str], uid: int) -> Mapping[str, Setting]:
     """Every setting as it stands. SettingError for a bad file or value."""
-    home = _absolute(environment, "HOME") or Path("/nonexistent")
-    own = (_absolute(environment, "XDG_CONFIG_HOME") or home / ".config") / "fleetmedic"
+    home = _home(environment)
+    own = own_folder(environment)
     own_state = _absolute(environment, "XDG_STATE_HOME")
     state = (own_state or home / ".local/state") / "fleetmedic"
     store = Path("/var/lib/fleetmedic") if uid == 0 and own_state is None else state
@@ -81,6 +81,15 @@ def resolve(flags: Mapping[str, str], environment: Mapping[str, str], uid: int) 
     for name, setting in made.items():
         _check(name, setting)
     return made
+
+
+def own_folder(environment: Mapping[str, str]) -> Path:
+    """The user's folder of configuration, in which OWN_FILES are."""
+    return (_absolute(environment, "XDG_CONFIG_HOME") or _home(environment) / ".config") / "fleetmedic"
+
+
+def _home(environment: Mapping[str, str]) -> Path:
+    return _absolute(environment, "HOME") or Path("/nonexistent")
 
 
 def _absolute(environment: Mapping[str, str], name: str) -> Path | None:

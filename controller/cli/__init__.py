@@ -33,7 +33,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "snooze": ("controller.cli.snooze", "Findings that are to be quiet for a while: add, list, end."),
         "report": ("controller.cli.report", "A post-mortem, begun from the kept runs: Markdown and JSON."),
         "scripts": ("controller.cli.scripts", "The names a runbook knows, as thin scripts: install."),
-        "pki": ("controller.cli.pki", "Authorities and certificates: init, issue."),
+        "login": ("controller.cli.login", "Get an operator's certificate for eight hours, from the bastion."),
+        "pki": ("controller.cli.pki", "Authorities and certificates: init, issue, renew, revoke, list, show."),
         "config": ("controller.cli.config", "The settings as they stand, each with its origin."),
     }
 )

@@ -37,7 +37,9 @@ INVENTORY = (
     ),
 )
 TRUST = (
-    click.option("--certificate", metavar="FILE", help="Our client certificate, which `pki issue operator` makes."),
+    click.option(
+        "--certificate", metavar="FILE", help="Our client certificate, which `login` or `pki issue operator` makes."
+    ),
     click.option("--key", metavar="FILE", help="The private key of --certificate."),
     click.option("--ca", metavar="FILE", help="The authority of the agents' certificates: agent-ca.crt of `pki init`."),
 )

@@ -11,12 +11,14 @@ from controller.render.escape import line
 from controller.settings import SettingError
 from controller.store.database import StoreError
 from controller.transport.stdio import NoAgent
+from controller.trust.away import BastionAway
 from controller.trust.files import TrustError
 
 CODES: tuple[tuple[type[Exception], int], ...] = (
     (InventoryError, exit_codes.BAD_DATA),
     (SettingError, exit_codes.BAD_DATA),
     (TrustError, exit_codes.NOT_PERMITTED),
+    (BastionAway, exit_codes.UNREACHABLE),
     (NoAgent, exit_codes.NO_AGENT),
     (StoreError, exit_codes.OWN_ERROR),
 )

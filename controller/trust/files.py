@@ -5,17 +5,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from controller.transport.mtls import Identity
-
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
+
+    from controller.transport.mtls import Identity
 
 
 class TrustError(Exception):
     """Certificates that can't be used; one line says which, why, and the mend."""
 
 
-def load(certificate: str, key: str, authority: str, now: datetime) -> Identity:
+def load(certificate: str, key: str, authority: str, now: datetime) -> "Identity":
     """Read and checked: refused TLS looks the same for every cause, so what we can know, we say first (security F9)."""
     if not (certificate and key and authority):
         lacking = [
@@ -23,8 +23,11 @@ def load(certificate: str, key: str, authority: str, now: datetime) -> Identity:
         ]
         raise TrustError(
             f"{', '.join(lacking)} not set: agents answer over mutual TLS alone; "
-            "`fleetmedic pki init` and `fleetmedic pki issue` make the files"
+            "`fleetmedic login` gets the files, or `fleetmedic pki init` and `fleetmedic pki issue` make them"
         )
+    # gRPC, which only a command that calls agents needs.
+    from controller.transport.mtls import Identity  # noqa: PLC0415
+
     secret = Path(key)
     made = Identity(_read(Path(certificate)), _read(secret), _read(Path(authority)))
     if secret.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -41,11 +44,11 @@ def _read(path: Path) -> bytes:
         raise TrustError(f"{path}: can't be read: {error.strerror}") from error
 
 
-def _check(path: str, key_path: str, made: Identity, now: datetime) -> None:
+def _check(path: str, key_path: str, made: "Identity", now: datetime) -> None:
     certificate = _certificate(path, made.certificate)
     if now >= certificate.not_valid_after_utc:
         ended = certificate.not_valid_after_utc.strftime("%Y-%m-%d %H:%MZ")
-        raise TrustError(f"{path}: ended on {ended}: get a new one with `fleetmedic pki issue`")
+        raise TrustError(f"{path}: ended on {ended}: get a new one with `fleetmedic login` or `fleetmedic pki issue`")
     if now < certificate.not_valid_before_utc:
         raise TrustError(f"{path}: is not valid yet: is this machine's clock right?")
     # Imported here, as below: 40 ms that only a command which calls agents pays.

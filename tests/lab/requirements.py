@@ -18,6 +18,7 @@ PROGRAMS = {
     "openssl": "openssl",
     "redis-server": "redis-server",
     "setpriv": "util-linux",
+    "sshd": "openssh-server",
     "unshare": "util-linux",
     "/usr/lib/postgresql/*/bin/initdb": "postgresql",
 }

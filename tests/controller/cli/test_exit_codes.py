@@ -118,7 +118,7 @@ def test_each_state_sets_its_bit(report: HostReport, strict: bool, code: int) ->
         (["runs", "list", "--most", "0"], "0 is not in the range"),
         (["runs", "show"], "Missing argument 'RUN'"),
         (["runs", "lst"], "No such command 'lst'. Did you mean 'list'?"),
-        (["pki", "init"], "Missing option '--dir'"),
+        (["pki", "init"], "Missing option '--org'"),
         (["check", "a", "b"], "unexpected extra argument"),
     ],
 )

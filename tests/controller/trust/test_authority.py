@@ -16,10 +16,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from controller.trust import authority
 from controller.trust.files import TrustError
+from controller.trust.pairs import Pair
 from tests.lab.agents import Desk
 from tests.lab.fixtures import need
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+AUTHORITIES = ("root-ca", "agent-ca", "operator-ca")
+FILES = sorted(
+    [f"{name}.{kind}" for name in AUTHORITIES for kind in ("crt", "key")] + ["denylist.pem", "register.jsonl"]
+)
 
 
 @pytest.fixture
@@ -47,11 +52,11 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.covers("sec:3.1")
 def test_the_folder_and_the_keys_are_for_their_user_alone(pki: Path) -> None:
-    assert names(pki) == ["agent-ca.crt", "agent-ca.key", "operator-ca.crt", "operator-ca.key"]
+    assert names(pki) == FILES
     assert mode(pki) == 0o700
     made = authority.issue_operator(pki, pki.parent / "alice", "alice", "observer", NOW)
     assert mode(made.key.parent) == 0o700
-    for key in (pki / "agent-ca.key", pki / "operator-ca.key", made.key):
+    for key in (*(pki / f"{name}.key" for name in AUTHORITIES), pki / "register.jsonl", made.key):
         assert mode(key) == 0o600
     assert mode(made.certificate) == 0o644
 
@@ -132,9 +137,9 @@ def test_a_leaf_is_no_authority_has_a_p256_key_of_its_own_and_a_serial_of_its_ow
 
 def test_an_authority_is_made_once(pki: Path) -> None:
     before = content(pki)
-    with pytest.raises(TrustError, match=r"agent-ca\.crt: is there already; an authority is made once"):
+    with pytest.raises(TrustError, match=r"root-ca\.crt: is there already; an authority is made once"):
         authority.initialise(pki, "other", NOW)
-    for gone in ("agent-ca.crt", "agent-ca.key", "operator-ca.crt"):
+    for gone in before.keys() - {"operator-ca.key"}:
         (pki / gone).unlink()
     with pytest.raises(TrustError, match=r"operator-ca\.crt: is there already"):
         authority.initialise(pki, "other", NOW)
@@ -207,7 +212,7 @@ def crowded(folder: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_leaves_no_half_authority(crowded: Path) -> None:
-    with pytest.raises(TrustError, match=r"operator-ca\.key: can't be written: No space left on device"):
+    with pytest.raises(TrustError, match=r"agent-ca\.key: can't be written: No space left on device"):
         authority.initialise(crowded, "lab", NOW)
     assert names(crowded) == []
 
@@ -233,7 +238,7 @@ def test_the_command_says_what_it_made_and_refuses_with_one_line(tmp_path: Path)
     assert f"made {tmp_path}/pki/agent-ca.crt and agent-ca.key (keep it secret)\n" in made.out
     again = desk.run("pki", "init", "--dir", "pki", "--org", "lab")
     assert (again.code, again.out) == (77, "")
-    assert again.err == "fleetmedic: pki/agent-ca.crt: is there already; an authority is made once\n"
+    assert again.err == "fleetmedic: pki/root-ca.crt: is there already; an authority is made once\n"
     issued = desk.run("pki", "issue", "operator", "alice", "--dir", "pki", "--out", "me")
     assert issued.out == f"made {tmp_path}/me/alice.crt and alice.key\n"
     assert desk.run("pki", "issue", "operator", "../x", "--dir", "pki", "--out", "me").code == 77
@@ -253,14 +258,17 @@ def test_the_certificates_work_in_mutual_tls_and_an_agents_is_no_operators(tmp_p
         _handshake(tmp_path, operator, operator)
 
 
-def _handshake(folder: Path, server: authority.Pair, client: authority.Pair) -> bool:
+def _handshake(folder: Path, server: Pair, client: Pair) -> bool:
     """Shake hands in memory, each side trusting the other's authority; db01 is expected."""
     ours = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     ours.load_verify_locations(folder / "agent-ca.crt")
+    # What is trusted is no root: Python's ssl has to be told, gRPC does not.
+    ours.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     ours.load_cert_chain(client.certificate, client.key)
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     theirs.verify_mode = ssl.CERT_REQUIRED
     theirs.load_verify_locations(folder / "operator-ca.crt")
+    theirs.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     theirs.load_cert_chain(server.certificate, server.key)
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = [ours.wrap_bio(down, up, server_hostname="db01"), theirs.wrap_bio(up, down, server_side=True)]
