@@ -195,9 +195,11 @@ async def flood(attack: Attack, sent: Callable[[int], bytes]) -> None:
             continue
         await speaker.heard.wait()
         attack.ready.set()
-        number = 0
+        number, begin = 0, time.monotonic()
         while not speaker.over.is_set():
-            part = range(number, number + max(1, attack.count // PARTS))
+            # As many as are due by now: a sleep is longer than it was meant.
+            due = int(attack.count * (time.monotonic() - begin))
+            part = range(number, min(max(number + 1, due), number + attack.count))
             if speaker.send(b"".join(sent(each) for each in part)):
                 number = part.stop
                 attack.tally.frames += len(part)

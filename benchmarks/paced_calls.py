@@ -1,4 +1,4 @@
-"""Valid calls at a steady pace over one warm channel, as a controller makes them: how many are lost, how long each takes.
+"""Valid calls at a steady pace over one warm channel, as a controller makes them: how many are lost, how late they are.
 
     python -m benchmarks.paced_calls --port PORT --name NAME --certificate FILE --key FILE --ca FILE --rate 50
         --seconds 10
@@ -18,8 +18,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
+import grpc.aio
 from grpc_health.v1 import health_pb2
 
 from fleetmedic.v1.agent_pb2 import DescribeRequest
@@ -29,6 +31,8 @@ DESCRIBE = "/fleetmedic.v1.AgentService/Describe"
 DEADLINE = 10.0
 # Calls that are not counted: they open the channel.
 FIRST = 5
+if TYPE_CHECKING:
+    Method: TypeAlias = grpc.aio.UnaryUnaryMultiCallable[Any, bytes]
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,8 @@ async def calls(target: Target, rate: float, seconds: float) -> Paced:
     named = [("grpc.ssl_target_name_override", target.name)]
     made = Paced()
     async with grpc.aio.secure_channel(f"{target.address}:{target.port}", credentials, named) as channel:
-        health = channel.unary_unary(HEALTH, health_pb2.HealthCheckRequest.SerializeToString)
-        describe = channel.unary_unary(DESCRIBE, DescribeRequest.SerializeToString)
+        health: Method = channel.unary_unary(HEALTH, health_pb2.HealthCheckRequest.SerializeToString)
+        describe: Method = channel.unary_unary(DESCRIBE, DescribeRequest.SerializeToString)
         for _ in range(FIRST):
             await health(health_pb2.HealthCheckRequest(), timeout=DEADLINE)
 
