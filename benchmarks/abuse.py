@@ -44,6 +44,7 @@ class Size:
     controllers: int = 8
     rate: float = 50.0
     soak_seconds: float = 600.0
+    rounds: int = 4
 
 
 def part_of(whole: Size, divisor: float) -> Size:
@@ -58,6 +59,7 @@ def part_of(whole: Size, divisor: float) -> Size:
         controllers=whole.controllers,
         rate=whole.rate,
         soak_seconds=whole.soak_seconds / divisor,
+        rounds=1 if divisor > 2 else whole.rounds,
     )
 
 
@@ -119,7 +121,7 @@ def valid(at: Target, seconds: float) -> Paced:
 
 @dataclass(frozen=True)
 class Attacked:
-    """Valid calls under an attack, beside those without one before and after it."""
+    """Valid calls under an attack, beside those without one in the same run."""
 
     kind: str
     under: Paced
@@ -140,24 +142,34 @@ class Attacked:
         ]  # fmt: skip
 
 
-def attacked(kind: str, agent: Agent, at: Target, count: int, seconds: float) -> Attacked:
-    """One attack for `seconds`, half as long of control before it and after it."""
-    before = valid(at, seconds / 2)
-    with watched(agent.front) as memory, attacking(kind, at, count, 2 * seconds + 60) as did:
-        under = valid(at, seconds)
-    after = valid(at, seconds / 2)
-    return Attacked(kind, under, paced_calls.together([before, after]), memory.most, str(did))
+def attacked(
+    kind: str, agent: Agent, at: Target, count: int, seconds: float, *, rounds: int = 1, control: Paced | None = None
+) -> Attacked:
+    """An attack for `seconds` in all, in rounds; before each as long a time without one, unless a control is given.
+
+    In rounds, because other work on the machine comes and goes: it must not meet one of the two alone.
+    """
+    quiet, under, tallies, most = [] if control is None else [control], [], [], 0.0
+    for _ in range(rounds):
+        if control is None:
+            quiet.append(valid(at, seconds / rounds))
+        with watched(agent.front) as memory, attacking(kind, at, count, 2 * seconds + 60) as did:
+            under.append(valid(at, seconds / rounds))
+        tallies.append(did)
+        most = max(most, memory.most)
+    return Attacked(kind, paced_calls.together(under), paced_calls.together(quiet), most, " ".join(map(str, tallies)))
 
 
 CROWDS = ("idle", "bare", "handshakes")
 FLOODS = ("reset", "continuation", "ping", "junk", "emptied")
 
 
-def attack(kind: str, agent: Agent, at: Target, size: Size) -> Attacked:
+def attack(kind: str, agent: Agent, at: Target, size: Size, control: Paced | None = None) -> Attacked:
     """L1: a crowd of connections. L2: a flood of what HTTP/2 allows, or forbids."""
-    if kind in CROWDS:
-        return attacked(kind, agent, at, size.handshakes if kind == "handshakes" else size.crowd, size.seconds)
-    return attacked(kind, agent, at, size.resets if kind == "reset" else size.floods, size.flood_seconds)
+    counts = {"handshakes": size.handshakes, "reset": size.resets}
+    count = counts.get(kind, size.crowd if kind in CROWDS else size.floods)
+    seconds = size.seconds if kind in CROWDS else size.flood_seconds
+    return attacked(kind, agent, at, count, seconds, rounds=size.rounds, control=control)
 
 
 @dataclass(frozen=True)
