@@ -96,8 +96,10 @@ audit-packages: | $(UV)
 	$(UV) pip install -q --python .cache/audit/bin/python --group audit
 	.cache/audit/bin/pip-audit --strict --disable-pip --no-deps --progress-spinner off -r constraints.txt
 
-# Long runs; their measured results go into benchmarks/README.md.
+# Long runs, about an hour; their measured results go into benchmarks/README.md.
 soak: bench
+	$(VENV)/python tests/lab/sandbox.py $(VENV)/python -m benchmarks.abuse
+	$(VENV)/python tests/lab/sandbox.py $(VENV)/python -m tests.fuzz.hostile
 
 clean:
 	rm -rf .venv .cache dist
