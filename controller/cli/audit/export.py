@@ -38,8 +38,8 @@ def command(
     """Every record of the hosts' logs, as they come: a host's own in their order, hosts mixed.
 
     \b
-      fleetmedic audit export -i production.ini > audit.jsonl
-      fleetmedic audit export db01 -i production.ini --deadline 5m > db01.jsonl
+      fleetmedic audit export -i production.ini
+      fleetmedic audit export db01 -i production.ini --deadline 5m --format csv
 
     In JSON lines `record` is the text that was hashed: SHA-256 over the hash before it and this gives `hash`.
 
