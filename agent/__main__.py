@@ -83,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="DIR",
                 help="a visit: write nothing but into this folder, and leave the agent that runs here alone",
             )
+        if name == "discover":
+            command.add_argument("--toml", action="store_true", help="what was discovered, as tables of an agent.toml")
     _add_enroll(commands)
     return parser
 
@@ -252,6 +254,11 @@ def _discover(options: argparse.Namespace) -> int:
 
     medic = _medic(options)
     described = local.describe(medic, time.time())
+    if options.toml:
+        from agent import discovered_toml  # noqa: PLC0415 - only here
+
+        print(discovered_toml.render(described.targets), end="")
+        return 0
     for target in described.targets:
         print(f"{target.probe:<11} {target.service:<16} {target.name}  ({target.origin})")
     return 0

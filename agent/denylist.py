@@ -61,12 +61,14 @@ def _signed(found: x509.CertificateRevocationList, authority: x509.Certificate) 
 
 
 def newer(offered: Denylist, held: Denylist | None) -> Denylist:
-    """The list to go by from now on. OlderList where `offered` was replaced, or differs under the same number.
+    """The list to go by from now on. OlderList where `offered` was replaced, or names others under the same number.
 
-    The same list again is no fault: a push may be repeated.
+    The same list again is no fault, signed anew or not: a push may be repeated.
     """
-    if held is None or offered.number > held.number or offered.der == held.der:
+    if held is None or offered.number > held.number:
         return offered
     if offered.number == held.number:
+        if offered.serials == held.serials:
+            return offered
         raise OlderList(f"has the number {held.number} of another list")
     raise OlderList(f"has the number {offered.number}, and {held.number} is here already")

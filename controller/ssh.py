@@ -289,7 +289,8 @@ def _strict(to: Destination, trust: Trust, gateway: fabric.Connection | None) ->
         forward_agent=False,
         connect_timeout=trust.patience,
         connect_kwargs={
-            "key_filename": None if to.key is None else [str(to.key)],
+            # fabric takes no None for "none".
+            **({} if to.key is None else {"key_filename": [str(to.key)]}),
             "allow_agent": trust.own_keys,
             "look_for_keys": trust.own_keys,
             "banner_timeout": trust.patience,

@@ -128,7 +128,7 @@ def _run(name: str, words: Sequence[str]) -> None:
 def _beside(root: Path) -> Iterator[Path]:
     """A folder that is taken away again, unless it has been moved into its place."""
     root.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".making-", dir=root))
+    folder = Path(tempfile.mkdtemp(prefix=".making-", dir=root.absolute()))
     try:
         yield folder
     finally:

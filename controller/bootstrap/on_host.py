@@ -238,7 +238,7 @@ def remember(name: str) -> None:
     before: dict[str, object] = {
         "version": "" if whole(name) else name,
         "current": version(),
-        "folders": [str(path) for path in (HOME, *FOLDERS) if path.exists()],
+        "folders": [str(path) for path in (HOME, RUN, *FOLDERS) if path.exists()],
         "user": there(USER),
         "active": [it for it in SERVICES if holds("systemctl", "is-active", "--quiet", it)],
         "enabled": [it for it in SERVICES if holds("systemctl", "is-enabled", "--quiet", it)],
@@ -316,13 +316,17 @@ def _files_back(before: Mapping[str, dict[str, list[int]]]) -> None:
         else:
             with suppress(FileNotFoundError, NotADirectoryError):
                 path.unlink()
+    for name in ("agent.crt.new", "agent.key.new"):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            # A key that waits for a certificate, of an enrolment that did not come to its end.
+            (IDENTITY / name).unlink()
 
 
 def _take_away(before: Mapping[str, list[str]]) -> None:
     """What was made where nothing was."""
     if not before["user"] and there(USER):
         run(["userdel", USER])
-    for path in reversed(tuple(FOLDERS)):
+    for path in (RUN, *reversed(tuple(FOLDERS))):
         if str(path) not in before["folders"]:
             shutil.rmtree(path, ignore_errors=True)
     UNDO.rename(HALF)

@@ -28,7 +28,7 @@ def judged(reached: Diagnosis, said: Described, endpoint: Endpoint, ours: Ours, 
     """With the steps that an answer holds, or the fault that there is none; `needed` is a role's name."""
     answer = said.answer
     if answer is None:
-        return Diagnosis(reached.host, reached.passed, _unanswered(said, ours, needed))
+        return Diagnosis(reached.host, reached.passed, _unanswered(said, ours))
     steps = (_role(answer, ours, needed), _version(answer), _clock(said))
     passed = list(reached.passed)
     for step in steps:
@@ -56,7 +56,7 @@ def skew(version: str) -> str:
     return "" if there == here else "older" if there < here else "newer"
 
 
-def _unanswered(said: Described, ours: Ours, needed: str) -> Fault:
+def _unanswered(said: Described, ours: Ours) -> Fault:
     if said.code == grpc.StatusCode.UNAUTHENTICATED:
         return Fault(
             Step.IDENTITY,
@@ -77,7 +77,11 @@ def _unanswered(said: Described, ours: Ours, needed: str) -> Fault:
 
 def _role(answer: DescribeResponse, ours: Ours, needed: str) -> Passed | Fault:
     evidence = f"you are {ours.user}, {answer.role or 'of no role'}, there"
-    if answer.role not in ROLES or ROLES.index(answer.role) < ROLES.index(needed):
+    given = ROLES.index(answer.role) if answer.role in ROLES else -1
+    if given < ROLES.index(ours.role):
+        mend = f"its agent.toml lets {ours.user} do less, under [roles]: whoever owns the host may change that"
+        return Fault(Step.ROLE, f"{evidence}, and by your certificate {ours.role}", mend)
+    if given < ROLES.index(needed):
         return Fault(Step.ROLE, f"{evidence}, and {needed} is needed", LOGIN)
     return Passed(Step.ROLE, evidence)
 

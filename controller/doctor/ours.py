@@ -1,14 +1,13 @@
 """What we call with, as far as it decides who lets us in: user, role and times of our own certificate."""
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
 
 from controller.transport.mtls import Identity
-
-URI = re.compile(r"spiffe://[^/]+/role/([a-z]+)/user/([a-z0-9._-]+)")
+from controller.trust.certificates import URI
+from controller.trust.files import TrustError
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,23 +17,23 @@ class Ours:
     certificate: str
     key: str
     identity: Identity
-    # Empty where it is no operator's.
     user: str
     role: str
-    names: tuple[str, ...]
     issuer: str
     begins: datetime
     ends: datetime
 
 
 def read(certificate: str, key: str, identity: Identity) -> Ours:
-    """Of an identity that these two files were read into."""
+    """Of an identity that these two files were read into. TrustError where it is no operator's: nobody lets it in."""
     found = x509.load_pem_x509_certificate(identity.certificate)
     names = names_of(found)
     match = URI.fullmatch(names[0]) if len(names) == 1 else None
-    role, user = (match[1], match[2]) if match else ("", "")
+    if match is None:
+        whose = f"names {', '.join(names[:3])[:200] or 'nobody'}"
+        raise TrustError(f"{certificate}: {whose}, and is no operator's: get one with `fleetmedic login`")
     return Ours(
-        certificate, key, identity, user, role, names, found.issuer.rfc4514_string(),
+        certificate, key, identity, match[3], match[2], found.issuer.rfc4514_string(),
         found.not_valid_before_utc, found.not_valid_after_utc,
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -95,11 +96,16 @@ async def _port(place: Place, passed: list[Passed]) -> None:
             ) from error
         raise _Found(
             Step.ROUTE,
-            f"no way to {at}: {(error.strerror or type(error).__name__).lower()}",
+            f"no way to {at}: {_why(error)}",
             "look at the route to that address, and at firewalls between, which may say so in the host's place",
         ) from error
     writer.transport.abort()
     passed += [Passed(Step.ROUTE, f"{place.address} answers"), Passed(Step.PORT, f"TCP {place.port} accepts")]
+
+
+def _why(error: OSError) -> str:
+    # asyncio's own text names the address once more.
+    return (os.strerror(error.errno) if error.errno else type(error).__name__).lower()
 
 
 async def _secured(place: Place, ours: Ours, utc: Utc, passed: list[Passed]) -> None:

@@ -1,7 +1,10 @@
 """What is looked at of a host, in its order, and what is found of each step."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from controller import exit_codes
 
 
 class Step(StrEnum):
@@ -52,3 +55,14 @@ class Diagnosis:
     fault: Fault | None = None
     notes: tuple[str, ...] = ()
     skipped: str = ""
+
+
+def code(items: Iterable[Diagnosis]) -> int:
+    """The exit code: 4 for hosts without an answer, 2 where something of an answer is not as it should be."""
+    made = 0
+    for item in items:
+        if item.fault is not None and item.fault.step in UNANSWERED:
+            made |= exit_codes.UNREACHABLE
+        elif item.fault is not None or item.notes:
+            made |= exit_codes.FAILED
+    return made

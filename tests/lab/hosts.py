@@ -52,6 +52,13 @@ MASKED = (
     *("sys-kernel-config.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount"),
     *("proc-sys-fs-binfmt_misc.automount", "e2scrub_reap.service"),
 )
+# The engine mounts control groups for reading alone.
+BOOT = """
+for point in /sys/fs/cgroup $(ls -d /sys/fs/cgroup/*/); do
+    mountpoint -q $point && mount -o remount,rw,bind $point
+done
+exec /usr/lib/systemd/systemd
+"""
 TARGET = """\
 [Unit]
 Description=The lab's host
@@ -232,21 +239,21 @@ def _created(engine: Engine, name: str, address: str, mounts: Mapping[Path, str]
     volumes = [f"{path}:{place}" for path, place in {**programs, **mounts}.items()]
     settings = api.create_host_config(
         network_mode="host",
-        # As it is on the machine, version 1 or 2: systemd keeps to the group that the engine made for the container.
-        cgroupns="host",
-        binds=[*volumes, "/sys/fs/cgroup:/sys/fs/cgroup:rw"],
+        # Control groups of its own, version 1 or 2: nothing on the host says that it is a container.
+        cgroupns="private",
+        binds=volumes,
         tmpfs={"/run": "mode=755", "/run/lock": "", "/tmp": "mode=1777"},
         extra_hosts={name: address},
         cap_add=["ALL"],
         cap_drop=_out_of_reach(),
         security_opt=["seccomp=unconfined", "apparmor=unconfined"],
-        devices=["/dev/kmsg:/dev/kmsg:r"],
+        devices=["/dev/kmsg:/dev/kmsg:r", "/dev/fuse"],
     )
     # What is refused on a host must be refused by its units, and not by the engine.
     settings |= {"MaskedPaths": [], "ReadonlyPaths": []}
     made: dict[str, str] = api.create_container(
         IMAGE,
-        ["/usr/lib/systemd/systemd"],
+        ["/bin/sh", "-c", BOOT],
         name=f"host-{name}",
         hostname=name,
         # An engine of the host's own needs a file system that takes overlays, and a container's root takes none.
