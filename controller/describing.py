@@ -1,6 +1,6 @@
 """Asks many agents who they are: versions, clocks and checks; one answer or cause for each host."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from controller.fan_out import Interrupted
 from controller.inventory.connection import AGENTLESS, Endpoint
 from controller.telling import Told
 from controller.transport import mtls
-from fleetmedic.v1.agent_pb2 import DescribeRequest, DescribeResponse
+from fleetmedic.v1.agent_pb2 import DescribeRequest, DescribeResponse, Standing
 
 if TYPE_CHECKING:
     from grpc import StatusCode
@@ -36,6 +36,13 @@ class Described:
     late: float | None = None
     # What gRPC called it, where a call ended with an error.
     code: "StatusCode | None" = None
+
+
+def standings(items: Iterable[Described]) -> Iterator[tuple[str, Standing]]:
+    """How the agents stand that said so."""
+    for item in items:
+        if item.answer is not None and item.answer.HasField("standing"):
+            yield item.host, item.answer.standing
 
 
 def without_agent(host: str) -> Described:

@@ -16,6 +16,7 @@ DESCRIBE = f"/{SERVICE}/Describe"
 RENEW = f"/{SERVICE}/Renew"
 SET_DENYLIST = f"/{SERVICE}/SetDenylist"
 SET_FREEZE = f"/{SERVICE}/SetFreeze"
+AUDIT = f"/{SERVICE}/Audit"
 
 # A peer that is gone without a word is found within both on a call that waits. Pings go out during calls alone, and
 # not more often than the agent allows (agent/server.py): it would end the connection.
