@@ -141,7 +141,8 @@ class Session:
         try:
             channel = self._transport.open_session(timeout=self._transport.auth_timeout)
             # sshd gives the line to the user's shell: each word is quoted for it.
-            channel.exec_command(shlex.join(words))
+            line = shlex.join(words)
+            channel.exec_command(line)  # nosec B601
         except (SSHException, OSError, EOFError) as error:
             raise SshError(self.name, "broken", f"the SSH connection broke: {_text(error)}") from error
         try:
