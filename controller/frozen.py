@@ -35,7 +35,7 @@ def of(standing: Standing) -> Freeze | None:
         return None
     said = standing.freeze
     since = said.since_time.seconds + said.since_time.nanos / 1e9
-    return Freeze(said.reason[:LONGEST], said.user[:LONGEST], since if abs(since) < 1e11 else 0.0)
+    return Freeze(said.reason[:LONGEST], said.user[:LONGEST], since if 0 <= since < 1e11 else 0.0)
 
 
 def gather(seen: Iterable[tuple[str, Freeze | None]]) -> tuple[Frozen, ...]:
@@ -77,6 +77,6 @@ def _row(row: object) -> Freeze:
     if not isinstance(row, list) or len(row) != 3:
         raise ValueError("no freeze")
     reason, user, since = row
-    if not math.isfinite(since):
+    if not math.isfinite(since) or not 0 <= since < 1e11:
         raise ValueError("no time")
     return Freeze(str(reason), str(user), float(since))

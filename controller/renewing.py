@@ -12,6 +12,7 @@ from cryptography import x509
 
 from controller import describing, telling
 from controller.calling import Bounds
+from controller.causes import UNTRUSTED
 from controller.describing import Described
 from controller.doctor.standing import ending, past_half
 from controller.endings import State
@@ -67,7 +68,8 @@ async def renew(endpoints: Sequence[Endpoint], how: Renewing) -> list[Renewed]:
 def _undue(said: Described, how: Renewing) -> Renewed | None:
     """Hosts that are not to be renewed, or can't be."""
     if said.answer is None:
-        return Renewed(said.host, said.state, f"{said.cause}; what has ended can't be renewed, but installed anew")
+        ended = "; one that has ended can't be renewed: install the agent anew" if said.cause == UNTRUSTED else ""
+        return Renewed(said.host, said.state, f"{said.cause}{ended}")
     ends = ending(said.answer)
     if ends is None:
         return Renewed(said.host, State.FAILED, "does not say when its certificate ends: an agent of another version")

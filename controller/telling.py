@@ -105,7 +105,9 @@ class _Talk(Generic[M]):
         first = method(self._request, timeout=calls.left())
         await calls.set_up(first, line)
         self.connected = True
-        reply = self._intake.read(self._kind, await first)
+        received = await first
+        arrived = time()
+        reply = self._intake.read(self._kind, received)
         if self._following is not None:
             try:
                 request = self._following(line.endpoint.name, reply)
@@ -113,8 +115,10 @@ class _Talk(Generic[M]):
                 self._unfit = str(error)
                 return
             sent = time()
-            reply = self._intake.read(self._kind, await method(request, timeout=calls.left()))
-        self.answer, self.sent, self.arrived = reply, sent, time()
+            received = await method(request, timeout=calls.left())
+            arrived = time()
+            reply = self._intake.read(self._kind, received)
+        self.answer, self.sent, self.arrived = reply, sent, arrived
 
     def close(self) -> None:
         """Nothing to do: an answer that comes later is not read by anybody."""

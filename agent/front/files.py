@@ -164,7 +164,7 @@ class Held:
             held = self._trusted.denylist
             found = denylist.newer(offered, held)
             # The file that the worker wrote is looked at too: the same list ends no sessions twice.
-            if held is None or found.der != held.der:
+            if held is None or found.fingerprint != held.fingerprint:
                 self._trust(found)
 
     def _trust(self, denied: Denylist | None) -> None:

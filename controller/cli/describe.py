@@ -120,7 +120,8 @@ def _text(item: Described) -> str:
         f"  boot      {line(agent.boot_id)}, kernel {line(answer.kernel)}",
         f"  you are   {line(answer.role)}; methods {', '.join(map(line, answer.methods)) or 'check, describe (local)'}",
     ]
-    lines += [f"  stands    {said}" for said in frozen_text.lines([(item.host, answer.standing)])]
+    stands = [(item.host, answer.standing)]
+    lines += [f"  stands    {said}" for said in (*frozen_text.freezes(stands), *frozen_text.alarmed(stands))]
     if answer.worker_error:
         return "\n".join([*lines, f"  worker    {line(answer.worker_error)}"])
     lines.append(f"  checks    {len(answer.rules)}: {', '.join(line(rule.id) for rule in answer.rules)}")

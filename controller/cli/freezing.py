@@ -110,8 +110,8 @@ def _ask(desk: Desk, asked: Asked, wish: Wish) -> tuple[list[Told[SetFreezeRespo
     identity = files.load(desk.text("certificate"), desk.text("key"), desk.text("ca"), desk.now())
     request = SetFreezeRequest(frozen=wish.frozen, reason=wish.reason).SerializeToString()
     hosts = {connection.endpoint(host): request for host in asked.hosts if connection.has_agent(host)}
-    made = {
-        host.name: Told[SetFreezeResponse](host.name, None, connection.AGENTLESS, State.SKIPPED)
+    made: dict[str, Told[SetFreezeResponse]] = {
+        host.name: Told(host.name, None, connection.AGENTLESS, State.SKIPPED)
         for host in asked.hosts
         if not connection.has_agent(host)
     }

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fleetmedic.v1.agent_pb2 import Standing
 
 # These show it themselves, from the hosts' own answers.
-LIVE = frozenset({"check", "show", "describe", "freeze", "thaw", "inventory ping"})
+LIVE = frozenset({"check", "show", "describe", "freeze", "thaw", "inventory ping", "agent status"})
 REMINDED = "controller.cli.standings"
 
 

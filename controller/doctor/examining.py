@@ -13,6 +13,8 @@ from controller.inventory.connection import Endpoint
 from controller.transport import mtls
 from fleetmedic.v1.agent_pb2 import DescribeResponse
 
+# Connections that are tried at once: those that nobody answers cost nothing but their time.
+TRIED_AT_ONCE = 256
 # Seconds for the answer of one host: a worker that hangs costs three of them. And how many are surely asked a second.
 ANSWER_PATIENCE = 4.0
 ASKED_A_SECOND = 50
@@ -20,12 +22,12 @@ ASKED_A_SECOND = 50
 
 async def examine(endpoints: Sequence[Endpoint], ours: Ours, needed: str, forks: int, utc: Utc) -> list[Diagnosis]:
     """In the order given; `needed` is the role that the caller needs there. At most ten seconds for a host."""
-    slots = asyncio.Semaphore(forks)
-    raise_descriptor_limit(2 * forks + len(endpoints))
+    slots, tried = asyncio.Semaphore(forks), asyncio.Semaphore(TRIED_AT_ONCE)
+    raise_descriptor_limit(2 * TRIED_AT_ONCE)
 
     async def one(endpoint: Endpoint) -> Reached:
-        async with slots:
-            return await reaching.reach(endpoint, ours, utc)
+        async with tried:
+            return await reaching.reach(endpoint, ours, utc, slots)
 
     reached = await asyncio.gather(*map(one, endpoints))
     made = {item.diagnosis.host: item.diagnosis for item in reached}

@@ -113,9 +113,12 @@ async def _trusting(place: Place, ours: Ours, patience: float) -> Seen:
 
 def _served(writer: asyncio.StreamWriter) -> x509.Certificate:
     try:
-        return x509.load_der_x509_certificate(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
+        made = x509.load_der_x509_certificate(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
+        # Some of it is parsed only when it is asked for; what is wrong with it is to show here.
+        _ = made.issuer.rfc4514_string(), made.not_valid_before_utc, made.not_valid_after_utc
     except ValueError as error:
         raise NoTls("its certificate can't be read") from error
+    return made
 
 
 @contextlib.asynccontextmanager

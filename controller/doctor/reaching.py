@@ -42,15 +42,16 @@ class Reached:
     address: str
 
 
-async def reach(endpoint: Endpoint, ours: Ours, utc: Utc) -> Reached:
-    """Never raises for what a host does."""
+async def reach(endpoint: Endpoint, ours: Ours, utc: Utc, slots: asyncio.Semaphore) -> Reached:
+    """Never raises for what a host does. `slots` bound how many do TLS at once, which costs our own processor."""
     passed: list[Passed] = []
     address = endpoint.address
     try:
         address = await _name(endpoint, passed)
         place = Place(address, endpoint.port, endpoint.name)
         await _port(place, passed)
-        await _secured(place, ours, utc, passed)
+        async with slots:
+            await _secured(place, ours, utc, passed)
     except _Found as found:
         return Reached(Diagnosis(endpoint.name, tuple(passed), found.fault), address)
     return Reached(Diagnosis(endpoint.name, tuple(passed)), address)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controller.audit_chain import fields
-from controller.render.escape import line
+from controller.render.escape import csv_cell, line
 from controller.render.paper import Paper
 from fleetmedic.v1.agent_pb2 import AuditResponse
 
@@ -66,3 +66,13 @@ def exported(host: str, message: AuditResponse) -> str:
     text = message.record.decode("utf-8", "backslashreplace")
     made = {"host": host, "sequence": message.sequence, "hash": message.hash.hex(), "record": text}
     return json.dumps(made, ensure_ascii=True)
+
+
+def csv_head() -> str:
+    return ",".join(map(csv_cell, ("host", "sequence", "hash", *TEXTS)))
+
+
+def csv_row(host: str, message: AuditResponse) -> str:
+    """For a spreadsheet: the texts alone, each made harmless; the chain can't be held by them."""
+    item = entry(host, message)
+    return ",".join(map(csv_cell, (host, str(item.sequence), item.hash.hex(), *item.texts.values())))

@@ -119,7 +119,7 @@ def body(paper: Paper, run: Run, view: View) -> None:
     _well(paper, run.reports, view.rest.quiet)
     if paper.terminal:
         paper.write()
-    frozen_text.write(paper, standings(run.reports))
+    frozen_text.write(paper, standings(run.reports), alarms=True)
     _services(paper, run.reports)
     totals(paper, run, view)
 

@@ -22,20 +22,24 @@ def said(item: Frozen) -> str:
     return f"FROZEN {hosts}: {line(item.freeze.reason)} ({by}, since {stamp(item.freeze.since)})"
 
 
-def write(paper: Paper, standings: Iterable[tuple[str, Standing]]) -> None:
-    """Each in a paragraph of its own."""
-    for text in lines(standings):
+def write(paper: Paper, standings: Iterable[tuple[str, Standing]], *, alarms: bool = False) -> None:
+    """Each freeze in a paragraph of its own; with `alarms` also what hosts' owners should mend."""
+    known = list(standings)
+    for text in (*freezes(known), *(alarmed(known) if alarms else ())):
         word, _, rest = text.partition(" ")
         paper.hanging(paper.paint(word, "warn") + " ", rest, len(word) + 1, len(word) + 1)
 
 
-def lines(standings: Iterable[tuple[str, Standing]]) -> Iterator[str]:
-    """A line for each freeze, with its hosts, and for each alarm of an agent."""
-    known = list(standings)
-    for item in frozen.gather((host, frozen.of(standing)) for host, standing in known):
+def freezes(standings: Iterable[tuple[str, Standing]]) -> Iterator[str]:
+    """A line for each freeze, with its hosts."""
+    for item in frozen.gather((host, frozen.of(standing)) for host, standing in standings):
         yield f"{said(item)}   {fold(item.hosts)}"
+
+
+def alarmed(standings: Iterable[tuple[str, Standing]]) -> Iterator[str]:
+    """A line for each alarm of agents, with its hosts."""
     alike: dict[str, list[str]] = {}
-    for host, standing in known:
+    for host, standing in standings:
         for alarm in standing.alarms[:MOST_ALARMS]:
             alike.setdefault(alarm[:LONGEST], []).append(host)
     for alarm, hosts in alike.items():

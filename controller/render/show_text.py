@@ -1,6 +1,7 @@
 """A table over all hosts for people: aligned, cut to the terminal, whole in a file or pipe; for programs as JSON."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -96,6 +97,9 @@ def _cell(value: Value, column: Column) -> str:
         return UNKNOWN
     if isinstance(value, str):
         return line(value)
+    if not math.isfinite(value):
+        # A time without end, of an agent that is odd or worse.
+        return UNKNOWN
     if column.unit == "bytes":
         return size(value)
     if column.unit == "percent":
@@ -143,7 +147,8 @@ def records(name: str, table: Table) -> Iterator[str]:
     """JSON lines: a record for each row with its values as they are, then one for what was not seen."""
     keys = ["host", *(_key(column) for column in table.kind.columns)]
     for seen in table.rows:
-        yield json.dumps({"type": "row", **dict(zip(keys, (" ".join(seen.hosts), *seen.row), strict=True))})
+        values = (" ".join(seen.hosts), *map(_finite, seen.row))
+        yield json.dumps({"type": "row", **dict(zip(keys, values, strict=True))})
     yield json.dumps(
         {
             "type": "summary",
@@ -154,6 +159,11 @@ def records(name: str, table: Table) -> Iterator[str]:
             "absent": [{"host": host, "cause": why} for host, why in table.absent],
         }
     )
+
+
+def _finite(value: Value) -> Value:
+    """JSON knows neither infinity nor "not a number"."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _key(column: Column) -> str:

@@ -1,5 +1,6 @@
 """Identity from certificates, and the guard before each handler, without a network."""
 
+import base64
 import datetime
 import random
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any, NoReturn
 import grpc
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
@@ -28,6 +30,7 @@ from tests.lab.authority import CLIENT, DAY, SERVER, Authority, Issued, pem
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 LAB: Authority = organisation(NOW)
 TRUSTED = Trusted("lab", (LAB.own.certificate,))
+FIXED = operator(LAB, "admin").certificate
 GOOD = "spiffe://lab/role/responder/user/alice"
 
 
@@ -213,6 +216,21 @@ def test_a_certificate_holds_from_its_first_to_before_its_last_second() -> None:
 def test_bytes_that_are_no_certificate_are_nobody(raw: bytes) -> None:
     with pytest.raises(Denied):
         identify(raw, TRUSTED, NOW)
+
+
+@pytest.mark.covers("sec:choke")
+@pytest.mark.filterwarnings("ignore:Attribute's length")
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_a_certificate_with_one_byte_changed_is_nobody_or_who_it_was(place: int, change: int) -> None:
+    """Of a signature's own encoding a few bits do not count."""
+    raw = bytearray(FIXED.public_bytes(Encoding.DER))
+    raw[place % len(raw)] ^= change
+    text = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(bytes(raw)) + b"-----END CERTIFICATE-----\n"
+    try:
+        found = identify(text, TRUSTED, NOW)
+    except Denied:
+        return
+    assert found == identify(pem(FIXED), TRUSTED, NOW)
 
 
 class Aborted(Exception):

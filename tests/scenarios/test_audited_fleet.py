@@ -297,7 +297,7 @@ def test_a_host_that_does_not_answer_or_refuses_has_its_own_state_and_the_exit_c
     file.write_text(
         "all:\n  hosts:\n    db01: {fleetmedic_address: 127.0.0.1, fleetmedic_port: 7473}\n"
         "    gone: {fleetmedic_address: 127.0.0.1, fleetmedic_port: 7999}\n"
-        "    bare: {fleetmedic_agent: false}\n"
+        "    bare: {ansible_connection: local}\n"
     )
     done = site.desk.run("freeze", "x", "all", "-i", file, "--format", "json")
     rows = {item["host"]: item for item in map(json.loads, done.out.splitlines())}

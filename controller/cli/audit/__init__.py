@@ -26,7 +26,7 @@ def command() -> None:
     \b
       fleetmedic audit list -i production.ini --most 20
       fleetmedic audit verify -i production.ini
-      fleetmedic audit export -i production.ini > audit.jsonl
+      fleetmedic audit export -i production.ini
 
     Reading a log takes a responder's certificate, and stands in it.
     """

@@ -1,7 +1,8 @@
 """fleetmedic audit export: every record, for programs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 import click
 
@@ -11,7 +12,9 @@ from controller.cli.targeting import Target
 from controller.render import audit_text
 from fleetmedic.v1.agent_pb2 import AuditResponse
 
-WRITE: dict[str, Callable[[str, AuditResponse], str]] = {"jsonl": audit_text.exported}
+WRITE: Mapping[str, Callable[[str, AuditResponse], str]] = MappingProxyType(
+    {"jsonl": audit_text.exported, "csv": audit_text.csv_row}
+)
 
 
 @click.command("export")
@@ -19,9 +22,9 @@ WRITE: dict[str, Callable[[str, AuditResponse], str]] = {"jsonl": audit_text.exp
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["jsonl"]),
+    type=click.Choice(["jsonl", "csv"]),
     default="jsonl",
-    help="A JSON line for each record, with its hash.",
+    help="A JSON line for each record, with its hash, or a table for a spreadsheet.",
 )
 def command(
     pattern: str | None,
@@ -35,8 +38,8 @@ def command(
     """Every record of the hosts' logs, as they come: a host's own in their order, hosts mixed.
 
     \b
-      fleetmedic audit export -i production.ini > audit.jsonl
-      fleetmedic audit export db01 -i production.ini --deadline 5m > db01.jsonl
+      fleetmedic audit export -i production.ini
+      fleetmedic audit export db01 -i production.ini --deadline 5m --format csv
 
     In JSON lines `record` is the text that was hashed: SHA-256 over the hash before it and this gives `hash`.
 
@@ -47,6 +50,9 @@ def command(
     if list_hosts:
         targeting.listed(asked.names)
         return 0
+
+    if form == "csv":
+        print(audit_text.csv_head())
 
     def take(host: str, message: AuditResponse) -> None:
         print(WRITE[form](host, message))

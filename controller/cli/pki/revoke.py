@@ -56,12 +56,11 @@ def command(who: str, folder: str | None, reason: str, push: bool, **flags: str 
     number = revocation.deny(at, rows, now)
     user = rows[0].name
     click.echo(f"denied {counted(len(rows))} of {line(user)}: denylist {number}, {at / revocation.NAME}")
+    if agents is None:
+        given = "" if folder is None else f" --dir {shlex.quote(folder)}"
+        click.echo(f"Agents let {line(user)} in until they have it: `fleetmedic pki push{given}`")
     click.echo(f"A bastion signs for {line(user)} until the line for that SSH key is out of its authorized_keys.")
-    if agents is not None:
-        return pushing.push(desk, *agents)
-    given = "" if folder is None else f" --dir {shlex.quote(folder)}"
-    click.echo(f"Agents let {line(user)} in until they have it: `fleetmedic pki push{given}`")
-    return 0
+    return 0 if agents is None else pushing.push(desk, *agents)
 
 
 def _agents(desk: Desk) -> "tuple[Asked, Chosen]":
