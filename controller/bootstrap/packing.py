@@ -20,7 +20,8 @@ NEEDED = frozenset(
     ("cffi", "cryptography", "dnspython", "fleetmedic", "protobuf", "psycopg", "psycopg_binary", "typing_extensions")
 )
 NOT_NEEDED = ("controller/",)
-# Another number for other contents of the same bundle.
+# Compiled code in place of the sources would save a fifth of the second a visit takes there, and cost an eighth more to
+# send: measured, and left. Another number for other contents of the same bundle.
 RECIPE = 1
 KEPT = "visit.json"
 BLOCK = 4096
