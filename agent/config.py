@@ -196,6 +196,7 @@ def _config(top: Table, rules: "tuple[Rule, ...] | None", environment: Mapping[s
     trust, audit = _kept_beside(state, uid)
     docker = top.table("docker")
     sampler = top.table("sampler")
+    limits = top.table("limits")
     made = Config(
         file=top.file,
         name=_name(top),
@@ -220,7 +221,7 @@ def _config(top: Table, rules: "tuple[Rule, ...] | None", environment: Mapping[s
         dependencies=tuple(map(named_targets.dependency, top.tables("dependency"))),
         mounts=top.texts("mounts"),
         probe_allow=_allow(top),
-        limits={} if rules is None else _limits(top.table("limits"), rules),
+        limits={} if rules is None else _limits(limits, rules),
     )
     for table in (docker, sampler, top):
         table.end()

@@ -234,14 +234,16 @@ def _discover(config: Config) -> DiscoverySnapshot:
 def _docker_sockets(config: Config, everybody: Iterable[Process]) -> list[str]:
     """The configured one, the usual one, and those of engines that run as root beside us.
 
-    Anybody can call a process dockerd, and a container has a root of its own: neither may say where the engine is.
+    Anybody can call a process dockerd, and a container has a root of its own: neither may say where the engine is. The
+    host's root is that of its first process: a unit with a sandbox has mounts of its own, and sees the same files.
     """
     if config.docker_socket:
         return [config.docker_socket]
     found = [DOCKER_SOCKET] if Path(DOCKER_SOCKET).exists() else []
+    ours = {"", procfs.namespace("self", "mnt"), procfs.namespace(1, "mnt")}
     for process in everybody:
-        ours = procfs.namespace(process.pid, "mnt") in ("", procfs.namespace("self", "mnt"))
-        if process.name == "dockerd" and ours and procfs.owner(process.pid)[0] == 0:
+        beside = procfs.namespace(process.pid, "mnt") in ours
+        if process.name == "dockerd" and beside and procfs.owner(process.pid)[0] == 0:
             found += [match[1] for match in DOCKER_FLAG.finditer(procfs.title(process.pid))]
     # By the name it has in agent.toml, or the usual one, where a flag calls it otherwise: it is one engine.
     return list({str(Path(socket).resolve()): socket for socket in reversed(found)}.values())

@@ -45,6 +45,9 @@ _GATEWAY = re.compile(
 )
 PIECE = 32 * 1024
 PAUSE = 0.01
+# What paramiko raises of a connection that is not there any more.
+GONE = (SSHException, OSError, EOFError)
+NO_KEY = "No authentication methods available"
 NOT_KNOWN = "not found in known_hosts"
 BROKE_EARLY = "the SSH connection broke before the command had ended"
 # paramiko logs to standard error what it raises as well.
@@ -157,7 +160,8 @@ class Session:
         try:
             yield Remote(self.name, channel)
         finally:
-            channel.close()
+            with suppress(*GONE):
+                channel.close()
 
     def _begun(self, line: str) -> paramiko.Channel:
         """sshd gives the line to the user's shell: each word of it is quoted."""
@@ -175,7 +179,7 @@ class Session:
         try:
             channel = self._transport.open_session(timeout=patience)
             channel.exec_command(line)
-        except (SSHException, OSError, EOFError) as error:
+        except GONE as error:
             if late.is_set():
                 raise SshError(self.name, "late", f"silent for {patience:g}s, and began no command") from error
             raise SshError(self.name, "broken", f"the SSH connection broke: {_text(error)}") from error
@@ -202,12 +206,12 @@ class Remote:
             self._channel.sendall(data)
         except TimeoutError as error:
             raise SshError(self._host, "late", f"took nothing for {patience:g}s") from error
-        except OSError as error:
+        except GONE as error:
             raise self._broke(error) from error
 
     def end_input(self) -> None:
         """Nothing more comes; whether it is still there shows in what it answers."""
-        with suppress(OSError):
+        with suppress(*GONE):
             self._channel.shutdown_write()
 
     def read(self, most: int, patience: float) -> bytes:
@@ -217,7 +221,7 @@ class Remote:
             data = self._channel.recv(most)
         except TimeoutError as error:
             raise SshError(self._host, "late", f"silent for {patience:g}s") from error
-        except OSError as error:
+        except GONE as error:
             raise self._broke(error) from error
         if not data and not self._channel.eof_received:
             # paramiko makes an end of what was cut.
@@ -277,7 +281,7 @@ class Remote:
                 return left[self._channel.send(bytes(left[:PIECE])) :]
             except TimeoutError:
                 return left
-            except OSError:
+            except GONE:
                 # It ended without reading all: its exit code says more than our broken pipe.
                 return memoryview(b"")
         return left
@@ -321,7 +325,8 @@ def _strict(to: Destination, trust: Trust, gateway: fabric.Connection | None) ->
         forward_agent=False,
         connect_timeout=trust.patience,
         connect_kwargs={
-            "key_filename": None if to.key is None else [str(to.key)],
+            # A list, where there is none too: fabric puts more to it.
+            "key_filename": [] if to.key is None else [str(to.key)],
             "allow_agent": trust.own_keys,
             "look_for_keys": trust.own_keys,
             "banner_timeout": trust.patience,
@@ -385,7 +390,7 @@ def _failure(to: Destination, trust: Trust, error: Exception) -> Exception:
         return _stranger(to, trust, changed=isinstance(error, BadHostKeyException))
     if isinstance(error, PasswordRequiredException):
         return SshError(to.name, "login", f"{to.key or 'a key'}: has a passphrase: add it to ssh-agent")
-    if isinstance(error, AuthenticationException):
+    if isinstance(error, AuthenticationException) or NO_KEY in str(error):
         mend = "see ansible_user and --private-key"
         return SshError(to.name, "login", f"{to.user}@{_place(to)} takes none of our keys: {mend}")
     if to.key is not None and _of_key(error, to.key):

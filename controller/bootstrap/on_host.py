@@ -16,6 +16,7 @@ import pwd
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ UNDO = HOME / ".undo"
 # Not whole yet, or not needed any more.
 HALF = HOME / ".half"
 WHEELS = HOME / ".wheels"
+HALF_CONFIG = HOME / ".agent.toml"
 SETTINGS = Path("/etc/fleetmedic")
 CONFIG = SETTINGS / "agent.toml"
 STATE = Path("/var/lib/fleetmedic")
@@ -266,14 +268,15 @@ def _synced(folder: Path) -> None:
 
 
 def touching() -> None:
-    """From here on services may have to be started or stopped to undo it."""
+    """From here on services have to be started or stopped to undo it; until then files alone are other ones."""
     put(UNDO / "touched", b"", 0o600)
 
 
 def recover() -> bool:
     """Puts everything back as it was before a run that did not finish. Whether there was one."""
     shutil.rmtree(HALF, ignore_errors=True)
-    shutil.rmtree(WHEELS, ignore_errors=True)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        HALF_CONFIG.unlink()
     if not UNDO.exists():
         with suppress(OSError):
             # Made by a run that came no further.
@@ -288,9 +291,21 @@ def recover() -> bool:
     if touched:
         _start_old(before)
     if before["version"]:
+        _end_makers(str(HOME / before["version"]))
         shutil.rmtree(HOME / before["version"], ignore_errors=True)
+    shutil.rmtree(WHEELS, ignore_errors=True)
     _take_away(before)
     return True
+
+
+def _end_makers(place: str) -> None:
+    """Whoever still fills the folder: pip outlives one of us that was killed."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ProcessLookupError):
+            program, *words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            makes = any(word.startswith((place, str(WHEELS))) for word in (program, *words))
+            if makes and Path(program).name.startswith("python") and process.name != str(os.getpid()):
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def _stop_new(before: Mapping[str, list[str]]) -> None:
@@ -394,7 +409,16 @@ def _verdict(desk: Desk) -> None:
     """What the desk found, which asks the agent over the network."""
     said = desk.line()
     if said["well"] is not True:
-        raise Failed(str(said["why"]))
+        words = [f"{name.partition('.')[0]} said: {last}" for name in SERVICES if (last := _last_words(name))]
+        raise Failed("; ".join([str(said["why"]), *words]))
+
+
+def _last_words(name: str) -> str:
+    """What a service itself wrote last: mostly why it does not answer."""
+    own = ["journalctl", "--no-pager", "--output=cat", "--lines=1", f"_SYSTEMD_UNIT={name}"]
+    with suppress(Failed, OSError, subprocess.SubprocessError):
+        return run(own).decode(errors="replace").strip()
+    return ""
 
 
 def _user() -> None:
@@ -448,6 +472,7 @@ def _virtual_environment(desk: Desk, order: Mapping[str, object], name: str) -> 
 def _received(desk: Desk, order: Mapping[str, object]) -> None:
     wheels = order["wheels"]
     assert isinstance(wheels, dict)
+    shutil.rmtree(WHEELS, ignore_errors=True)
     WHEELS.mkdir(mode=0o700)
     for name, (size, wanted) in wheels.items():
         found = hashlib.sha256()
@@ -464,9 +489,13 @@ def _received(desk: Desk, order: Mapping[str, object]) -> None:
 def _settings(order: Mapping[str, object], name: str) -> bool:
     """agent.toml, the operators' authority, the first denylist and the units. Whether one is new."""
     config = str(order["config"]).encode()
+    agent = HOME / name / "bin/fleetmedic-agent"
     if order["discover"]:
         tell(step="discovering")
-        config += run([HOME / name / "bin/fleetmedic-agent", "discover", "--toml"])
+        # With what is in the file alone: what it names already would not be found.
+        put(HALF_CONFIG, config, 0o600)
+        config += b"\n" + run([agent, "discover", "--toml", "--config", HALF_CONFIG])
+        HALF_CONFIG.unlink()
     wanted = {CONFIG: config, SETTINGS / "operator-ca.crt": str(order["operator_ca"]).encode()}
     units = order["units"]
     assert isinstance(units, dict)
@@ -476,11 +505,9 @@ def _settings(order: Mapping[str, object], name: str) -> bool:
         # A newer one may have been pushed since; the agent takes no older one, and so don't we.
         wanted[denylist] = str(order["denylist"]).encode()
     new = {path: content for path, content in wanted.items() if not same(path, content)}
-    if new:
-        touching()
     for path, content in new.items():
         put(path, content, 0o644)
-    run([HOME / name / "bin/fleetmedic-agent", "config", "--config", CONFIG])
+    run([agent, "config", "--config", CONFIG])
     return bool(new)
 
 
@@ -492,7 +519,6 @@ def _enrolled(desk: Desk, name: str) -> bool:
     if desk.line()["enroll"] is not True:
         return False
     tell(step="enrolling")
-    touching()
     agent = HOME / name / "bin/fleetmedic-agent"
     request = run([agent, "enroll", "request", "--config", CONFIG], front=True)
     tell(ask="signature", request=request.decode())

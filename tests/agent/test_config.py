@@ -109,6 +109,11 @@ def test_a_good_file_is_read_whole_with_the_line_of_each_thing(tmp_path: Path) -
     assert made.secrets() == ("hunter2",)
 
 
+def test_the_front_takes_a_file_with_limits_and_secrets_and_reads_neither(tmp_path: Path) -> None:
+    made = load(written(tmp_path, GOOD.replace("SECRET", "/not/there")), None, {"HOME": "/home/u"})
+    assert (made.name, made.limits) == ("db01", {})
+
+
 def test_an_empty_file_gives_every_default(tmp_path: Path) -> None:
     made = read(written(tmp_path, ""))
     state, run = default_folders({"HOME": "/home/u"}, os.geteuid())

@@ -107,6 +107,21 @@ def test_a_host_whose_key_is_known_is_logged_in_to(servers: Lab, by_gateway: boo
 
 
 @pytest.mark.covers("sec:A11")
+def test_without_a_key_of_its_own_a_host_is_logged_in_to_with_the_users(
+    servers: Lab, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = place / "own"
+    (home / ".ssh").mkdir(parents=True)
+    (home / ".ssh/id_ed25519").write_bytes(servers.key.read_bytes())
+    monkeypatch.setenv("HOME", str(home))
+    to = replace(servers.to(), key=None)
+    with ssh.connected(to, replace(servers.all_known, own_keys=True)) as session:
+        assert session.run(["true"], patience=PATIENCE).code == 0
+    with pytest.raises(SshError, match="takes none of our keys"), ssh.connected(to, servers.all_known):
+        pass
+
+
+@pytest.mark.covers("sec:A11")
 @pytest.mark.parametrize("stranger", ["host", "gateway", "host behind the gateway"])
 @pytest.mark.parametrize("how", ["changed", "unknown", "of another kind", "revoked"])
 def test_nobody_is_named_at_a_host_or_gateway_whose_key_is_not_the_known_one(
@@ -232,7 +247,7 @@ def test_every_word_arrives_as_it_is(servers: Lab) -> None:
 
 @pytest.mark.covers("sec:A11")
 @settings(max_examples=25, deadline=None, database=None)
-@given(st.lists(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=30), max_size=5))
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30), max_size=5))
 def test_any_words_arrive_as_they_are(servers: Lab, words: list[str]) -> None:
     with ssh.connected(servers.to(), servers.all_known) as session:
         done = session.run(
@@ -291,7 +306,7 @@ def test_a_cut_connection_is_told_as_one_and_never_as_an_end(servers: Lab) -> No
     with proxy.run(servers.host.address, servers.host.port) as between:
         known = f"[127.0.0.1]:{between.port} {servers.host.host_keys[0]}"
         to = replace(servers.to(), port=between.port)
-        for cut in ("run", "read", "start"):
+        for cut in ("run", "read", "write", "start"):
             between.set("pass")
             with ssh.connected(to, servers.trust(known)) as session:
                 if cut == "run":
@@ -303,6 +318,12 @@ def test_a_cut_connection_is_told_as_one_and_never_as_an_end(servers: Lab) -> No
                         threading.Timer(0.5, between.set, ["cut"]).start()
                         with pytest.raises(SshError) as caught:
                             remote.read(10, PATIENCE)
+                elif cut == "write":
+                    with session.start(["sleep", "30"]) as remote:
+                        between.set("cut")
+                        with pytest.raises(SshError) as caught:
+                            remote.write(bytes(8 << 20), PATIENCE)
+                        remote.end_input()
                 else:
                     between.set("cut")
                     with pytest.raises(SshError) as caught:

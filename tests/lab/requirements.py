@@ -22,6 +22,7 @@ PROGRAMS = {
     "sshd": "openssh-server",
     "sudo": "sudo",
     "systemctl": "systemd",
+    "systemd-analyze": "systemd",
     "unshare": "util-linux",
     "/usr/lib/postgresql/*/bin/initdb": "postgresql",
 }

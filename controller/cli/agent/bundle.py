@@ -60,13 +60,13 @@ def command(
 
 def _kinds(desk: options.Desk, pattern: str, private_key: Path | None) -> "tuple[Sequence[Facts], int]":
     """What the hosts are, each kind once, and the exit code for those that are of none."""
-    from controller.bootstrap import rollout  # noqa: PLC0415 - SSH costs 150 ms
+    from controller.bootstrap import one_host, rollout  # noqa: PLC0415 - SSH costs 150 ms
     from controller.cli.agent import showing  # noqa: PLC0415
 
     inventory = desk.inventory()
     hosts = targeting.hosts(desk, Target(pattern))
     places = over_ssh.destinations(desk, inventory, hosts, private_key)
     shown = showing.Showing(desk, [host.name for host in hosts], no_colour=True)
-    targets = [rollout.Target(host, places[host.name]) for host in hosts]
+    targets = [one_host.Target(host, places[host.name]) for host in hosts]
     known, ended = rollout.look_at_all(targets, over_ssh.trust(desk), int(desk.text("forks")), shown)
     return list(dict.fromkeys(it.seen.facts for it in known if it.seen)), showing.code(ended.outcomes, ended.signal)

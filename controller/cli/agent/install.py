@@ -19,6 +19,7 @@ from controller.cli.targeting import Target
 @click.option(
     "--from-discovery", is_flag=True, help="Write down what the agent finds on the host, not what the inventory says."
 )
+@click.option("--new-key", is_flag=True, help="Make a new key and certificate there, whatever it has.")
 @click.option("-f", "--forks", metavar="N", help="Hosts at once [default: 32].")
 @options.NO_COLOUR
 @options.STORE
@@ -30,6 +31,7 @@ def command(
     allow_unmatched: bool,
     private_key: Path | None,
     from_discovery: bool,
+    new_key: bool,
     no_colour: bool,
     **flags: str | Sequence[str] | None,
 ) -> int:
@@ -53,15 +55,15 @@ def command(
         targeting.listed(host.name for host in hosts)
         return 0
     # SSH and cryptography cost 250 ms, and a list of hosts needs neither.
-    from controller.bootstrap import rollout  # noqa: PLC0415
+    from controller.bootstrap import one_host, rollout, signing  # noqa: PLC0415
     from controller.cli.agent import showing  # noqa: PLC0415
 
-    owner = rollout.authorities(Path(desk.text("pki")), desk.actor(), desk.now)
+    owner = signing.authorities(Path(desk.text("pki")), desk.actor(), desk.now)
     places = over_ssh.destinations(desk, inventory, hosts, private_key)
     shown = showing.Showing(desk, [host.name for host in hosts], no_colour=no_colour)
-    wanted = rollout.Wanted(owner, Path(desk.text("bundles")), from_discovery, int(desk.text("forks")))
+    wanted = one_host.Wanted(owner, Path(desk.text("bundles")), from_discovery, int(desk.text("forks")), new_key)
     ended = rollout.install_all(
-        [rollout.Target(host, places[host.name]) for host in hosts], over_ssh.trust(desk), wanted, shown
+        [one_host.Target(host, places[host.name]) for host in hosts], over_ssh.trust(desk), wanted, shown
     )
     shown.totals(ended.outcomes, ended.seconds)
     return showing.code(ended.outcomes, ended.signal)

@@ -54,12 +54,12 @@ def command(
         return 0
     if not yes:
         _asked([host.name for host in hosts])
-    from controller.bootstrap import rollout  # noqa: PLC0415 - SSH costs 150 ms
+    from controller.bootstrap import one_host, rollout  # noqa: PLC0415 - SSH costs 150 ms
     from controller.cli.agent import showing  # noqa: PLC0415
 
     places = over_ssh.destinations(desk, inventory, hosts, private_key)
     shown = showing.Showing(desk, [host.name for host in hosts], no_colour=no_colour)
-    targets = [rollout.Target(host, places[host.name]) for host in hosts]
+    targets = [one_host.Target(host, places[host.name]) for host in hosts]
     ended = rollout.uninstall_all(targets, over_ssh.trust(desk), int(desk.text("forks")), shown, purge=purge)
     shown.totals(ended.outcomes, ended.seconds)
     return showing.code(ended.outcomes, ended.signal)

@@ -1,11 +1,12 @@
 """A desk that installs agents on the lab's hosts, from a bundle that was made while there was a package index."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.controller.bootstrap.installing import Crew
+from tests.controller.bootstrap.installing import SERVICES, Crew
 from tests.lab import agents
 from tests.lab.hosts import Site
 
@@ -23,6 +24,19 @@ def bundles(lab: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def crew(lab: Path, bundles: Path, tmp_path_factory: pytest.TempPathFactory, hosts: Site) -> Crew:
-    """Return a desk with an authority of its own, and the session's three hosts."""
-    return Crew(agents.desk(lab / tmp_path_factory.mktemp("desk").name), hosts, bundles)
+def crew(lab: Path, bundles: Path, tmp_path_factory: pytest.TempPathFactory, hosts: Site) -> Iterator[Crew]:
+    """Return a desk with an authority of its own, and the session's three hosts, without an agent before and after."""
+    made = Crew(agents.desk(lab / tmp_path_factory.mktemp("desk").name), hosts, bundles)
+    yield made
+    made.write()
+    done = made.agent("uninstall", "all", "--yes", "--purge")
+    assert done.code == 0, done.out + done.err
+    for host in hosts.hosts:
+        for name in SERVICES:
+            host.tried("systemctl", "reset-failed", name)
+
+
+@pytest.fixture
+def fresh(lab: Path, bundles: Path, tmp_path_factory: pytest.TempPathFactory, fresh_host: Site) -> Crew:
+    """Return a desk, and one host that had no agent ever."""
+    return Crew(agents.desk(lab / tmp_path_factory.mktemp("desk").name), fresh_host, bundles)

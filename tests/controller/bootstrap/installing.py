@@ -1,6 +1,6 @@
 """What the tests of installations share: a desk and its hosts, with commands on the one and looks at the others."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,14 @@ from tests.lab.agents import Command, Desk
 from tests.lab.hosts import LabHost, Site
 
 HOME = "/opt/fleetmedic"
-SERVICES = ("fleetmedic-agent-work", "fleetmedic-agent-serve")
+CONFIG = "/etc/fleetmedic/agent.toml"
+STATE = "/var/lib/fleetmedic"
+IDENTITY = f"{STATE}/identity"
+UNITS = "/etc/systemd/system"
+SERVICES = ("fleetmedic-agent-work.service", "fleetmedic-agent-serve.service")
+PLACES = ("/opt", "/etc", "/var/lib/fleetmedic", "/run/fleetmedic", "/root", "/home")
+# What useradd keeps of the accounts as they were, and its lock.
+KEPT = ("passwd-", "shadow-", "group-", "gshadow-", ".pwd.lock")
 
 
 @dataclass(frozen=True)
@@ -21,35 +28,44 @@ class Crew:
 
     @property
     def inventory(self) -> Path:
-        """All hosts share one network here, so each agent listens on its host's own address alone."""
         file = self.desk.folder / "fleet.yml"
         if not file.exists():
             self.write()
         return file
 
-    def write(self, **more: str) -> None:
-        """Write the inventory; `more` are lines of variables for all hosts."""
-        lines = ["all:", "  vars:", f"    ansible_ssh_private_key_file: {self.site.key}"]
-        lines += [f"    {name}: {value}" for name, value in more.items()]
-        lines.append("  hosts:")
-        lines += [
-            f"    {host.name}: {{ansible_host: {host.address}, fleetmedic_listen: {host.address}}}"
-            for host in self.site.hosts
-        ]
+    def write(self, own: Mapping[str, Mapping[str, object]] = {}, **more: object) -> None:
+        """Write the inventory; `more` are variables of all hosts, `own` of some, and may replace what is there.
+
+        All hosts share one network here, so each agent listens on its host's own address alone.
+        """
+        lines = ["all:", "  hosts:"]
+        for host in self.site.hosts:
+            variables = {
+                "ansible_host": host.address,
+                "ansible_ssh_private_key_file": self.site.key,
+                "fleetmedic_listen": host.address,
+                **more,
+                **own.get(host.name, {}),
+            }
+            lines.append(f"    {host.name}:")
+            lines += [f"      {name}: {value}" for name, value in variables.items()]
         (self.desk.folder / "fleet.yml").write_text("\n".join(lines) + "\n")
 
-    def agent(self, *words: str | Path, seconds: float = 180.0) -> Command:
-        """Run `fleetmedic agent` with the inventory."""
-        command, *rest = words
-        own = {
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {
             "FLEETMEDIC_PKI": str(self.desk.pki),
             "FLEETMEDIC_BUNDLES": str(self.bundles),
             "FLEETMEDIC_KNOWN_HOSTS": str(self.site.known_hosts),
         }
-        return self.desk.run("agent", command, *rest, "-i", self.inventory, environment=own, seconds=seconds)
 
-    def check(self, *words: str | Path) -> Command:
-        return self.desk.run("check", *words, "-i", self.inventory)
+    def agent(self, command: str, *words: str | Path, seconds: float = 180.0) -> Command:
+        """Run `fleetmedic agent` with the inventory."""
+        own = self.environment
+        return self.desk.run("agent", command, *words, "-i", self.inventory, environment=own, seconds=seconds)
+
+    def ping(self) -> Command:
+        return self.desk.run("inventory", "ping", "-i", self.inventory)
 
 
 def pids(host: LabHost) -> Sequence[str]:
@@ -59,3 +75,31 @@ def pids(host: LabHost) -> Sequence[str]:
 
 def exists(host: LabHost, path: str) -> bool:
     return host.tried("test", "-e", path).code == 0
+
+
+def files(host: LabHost) -> Mapping[str, str]:
+    """Every path where an installation may write, with its mode, owner, and what it holds."""
+    there = [place for place in PLACES if exists(host, place)]
+    lines = host.run("find", *there, "-xdev", "-printf", "%p %M %U:%G %l\n").splitlines()
+    sums = host.run("find", *there, "-xdev", "-type", "f", "-exec", "md5sum", "{}", "+").splitlines()
+    made = {line.partition(" ")[0]: line.partition(" ")[2] for line in lines}
+    for line in sums:
+        digest, _, path = line.partition("  ")
+        made[path] += f" {digest}"
+    return {path: about for path, about in made.items() if not path.startswith(tuple(f"/etc/{name}" for name in KEPT))}
+
+
+def untouched(host: LabHost, before: Mapping[str, str]) -> None:
+    """Holds that a host is as it was, to the last file, and that systemd knows of nothing of ours."""
+    now = files(host)
+    assert {path: about for path, about in now.items() if before.get(path) != about} == {}
+    assert before.keys() - now.keys() == set()
+    assert "fleetmedic" not in host.run("systemctl", "list-units", "--all", "--plain", "--no-legend")
+    assert "fleetmedic" not in host.run("systemctl", "list-unit-files", "--plain", "--no-legend")
+    assert host.tried("pgrep", "-f", "fleetmedic").code == 1
+
+
+def ending(done: Command, host: str) -> str:
+    """The line of a host, which is one."""
+    (line,) = [line for line in done.out.splitlines() if line.split()[2:3] == [host]]
+    return line
