@@ -206,6 +206,8 @@ def test_what_the_front_does_itself_is_recorded_before_it_is_answered(run: Path)
     last = told(run)[-1]
     assert (last["method"], last["outcome"], last["detail"]) == ("Renew", "begun", "a new key")
     assert made.noted.standing.audit_sequence == last["sequence"]
+    ask(run, LocalRequest(noted=Noted(method="Check", outcome="refused", detail="no certificate")), Caller())
+    assert (told(run)[-1]["user"], told(run)[-1]["outcome"]) == ("", "refused")
     (odd,) = ask(run, LocalRequest(noted=Noted(method="Renew", outcome="perhaps")))
     assert odd.refusal.kind == REFUSAL_KIND_INVALID
 
