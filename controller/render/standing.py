@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from controller.doctor.standing import Stands
-from controller.endings import State
+from controller.endings import BAD, State
 from controller.render.check_text import counted
+from controller.render.next_step import step
 from controller.render.paper import Paper
 from controller.render.ping import ORDER
 from controller.render.show_text import grid
@@ -21,12 +22,16 @@ COLUMNS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Standings:
-    """Every host in the order of the targets; `ours` is our own denylist's number, where there is one."""
+    """Every host in the order of the targets; `ours` is our own denylist's number, where there is one.
+
+    `fleet` are the flags by which a command finds these hosts, or nothing.
+    """
 
     items: Sequence[Stands]
     ours: int | None
     now: datetime
     exit_code: int
+    fleet: str
 
 
 def body(paper: Paper, standings: Standings) -> None:
@@ -34,6 +39,8 @@ def body(paper: Paper, standings: Standings) -> None:
     troubles = Counter(trouble for item in standings.items for trouble in item.troubles)
     for trouble, count in troubles.most_common():
         paper.hanging(f"{paper.paint(paper.sign('warn'), 'warn')} ", f"{counted(count, 'host')}: {trouble}", 2, 2)
+    if silent := [item.host for item in standings.items if item.state in BAD]:
+        paper.hanging("next: ", step("fleetmedic agent doctor {host}", silent, standings.fleet), 2, 6)
     paper.write(f"{_totals(standings)}   exit code {standings.exit_code}")
 
 

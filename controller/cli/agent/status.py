@@ -47,6 +47,7 @@ def command(
     from controller.cli import describe, looking  # noqa: PLC0415
     from controller.doctor.standing import stands  # noqa: PLC0415
     from controller.render import standing  # noqa: PLC0415
+    from controller.render.next_step import fleet_of  # noqa: PLC0415
     from controller.trust import revocation  # noqa: PLC0415
 
     desk = options.desk(**flags)
@@ -63,7 +64,7 @@ def command(
     code = told.code()
     if code in (0, exit_codes.UNREACHABLE) and any(item.troubles for item in items):
         code |= exit_codes.FAILED
-    made = standing.Standings(items, ours, now, code)
+    made = standing.Standings(items, ours, now, code, fleet_of(desk.fleet()))
     if form == "json":
         click.echo(json.dumps(standing.document(made), indent=2))
     else:

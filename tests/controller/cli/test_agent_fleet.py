@@ -134,6 +134,7 @@ def test_what_should_be_mended_comes_first_and_who_does_not_answer_before_it(tri
     assert done.code == 6
     assert [row.split()[0] for row in done.out.splitlines()[1:5]] == ["dark01", "web02", "web03", "web01"]
     assert "unreachable: TCP " in done.out
+    assert f"next: fleetmedic agent doctor dark01 -i {trio.inventory}\n" in done.out
     assert "the migration of tonight" in done.out
     reports = trio.reports()
     assert reports["web01"]["troubles"] == []
