@@ -29,6 +29,14 @@ def test_the_pages_written_from_the_code_are_up_to_date() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.covers("exp:documents")
+def test_every_test_that_the_page_on_security_names_is_there() -> None:
+    named = re.findall(r"(tests/[\w/]+\.py)::(\w+)", (ROOT / "docs/security.md").read_text())
+
+    assert len(named) > 30
+    assert [name for file, name in named if f"def {name}(" not in (ROOT / file).read_text()] == []
+
+
 @pytest.mark.covers("exp:readme")
 def test_the_readme_is_short_and_begins_with_a_command() -> None:
     text = (ROOT / "README.md").read_text()
