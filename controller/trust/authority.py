@@ -103,7 +103,7 @@ def denylist(folder: Path, now: datetime.datetime) -> bytes:
     place = folder / revocation.NAME
     if place.exists():
         return revocation.pem(revocation.read(pairs.read(place, revocation.MEND), str(place), issuer))
-    signing = pairs.signing_key(at.key)
+    _, signing = pairs.signer(at)
     with register.held(folder):
         return revocation.pem(revocation.current(folder, issuer, signing, now))
 
@@ -166,9 +166,7 @@ def _handed_out(
 
 def _signed(folder: Path, wanted: Leaf, public: ec.EllipticCurvePublicKey, now: datetime.datetime) -> x509.Certificate:
     at = pairs.pair(folder, wanted.authority)
-    above, signing = pairs.certificate(at.certificate), pairs.signing_key(at.key)
-    if signing.public_key() != above.public_key():
-        raise TrustError(f"{at.key}: is not the key of {at.certificate}: give the two that were made together")
+    above, signing = pairs.signer(at)
     if now >= above.not_valid_after_utc:
         ended = above.not_valid_after_utc.strftime("%Y-%m-%d")
         raise TrustError(f"{at.certificate}: ended on {ended}: `fleetmedic pki renew {wanted.authority}`")

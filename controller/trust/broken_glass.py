@@ -7,7 +7,7 @@ from controller.store import events
 
 
 def note(base: sqlite3.Connection, user: str, role: str, reason: str, actor: str, now: datetime) -> None:
-    """StoreError is the caller's: the store is opened before anything is signed."""
+    """The caller has opened the store before anything was signed, and says what is wrong with it."""
     at = now.timestamp()
     text = f"the glass was broken: {user} is {role} for an hour: {reason}"
     data = {"user": user, "role": role, "reason": reason}

@@ -66,6 +66,14 @@ def signing_key(path: Path, mend: str = "`fleetmedic pki init` makes it") -> ec.
     return key
 
 
+def signer(at: Pair) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """An authority's certificate, and the key that belongs to it."""
+    above, signing = certificate(at.certificate), signing_key(at.key)
+    if signing.public_key() != above.public_key():
+        raise TrustError(f"{at.key}: is not the key of {at.certificate}: give the two that were made together")
+    return above, signing
+
+
 def read(path: Path, mend: str) -> bytes:
     try:
         return path.read_bytes()

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pwd
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +16,9 @@ from controller.trust.files import TrustError
 NAME = "register.jsonl"
 ISSUED, RENEWED, REVOKED, BREAK_GLASS = "issued", "renewed", "revoked", "break-glass"
 MADE = frozenset({ISSUED, RENEWED, BREAK_GLASS})
+# A command holds it for as long as it takes to sign: milliseconds.
+PATIENCE = 10.0
+PAUSE = 0.02
 FORM = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -72,18 +76,33 @@ def serial(number: int) -> str:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[Held]:
-    """The register of a folder for one writer alone; it is made where there is none."""
+def held(folder: Path, patience: float = PATIENCE) -> Iterator[Held]:
+    """The register of a folder for one writer alone; it is made where there is none. TrustError after `patience` s."""
     file = folder / NAME
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise TrustError(f"{file}: can't be opened: {error.strerror}; nothing was signed") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(file, descriptor, patience)
         yield Held(file, descriptor)
     finally:
         os.close(descriptor)
+
+
+def _lock(file: Path, descriptor: int, patience: float) -> None:
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > end:
+                raise TrustError(
+                    f"{file}: another command has held it for {patience:g} s: end that one, and try again"
+                ) from error
+            time.sleep(PAUSE)
+        else:
+            return
 
 
 def append(folder: Path, *entries: Entry) -> None:

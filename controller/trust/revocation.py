@@ -59,8 +59,7 @@ def deny(folder: Path, entries: Sequence[Entry], now: datetime.datetime) -> int:
 
     TrustError where it can't be signed or written; then nothing is denied, and nothing noted.
     """
-    at = pairs.pair(folder, "operator-ca")
-    issuer, signing = pairs.certificate(at.certificate), pairs.signing_key(at.key)
+    issuer, signing = pairs.signer(pairs.pair(folder, "operator-ca"))
     place = folder / NAME
     with register.held(folder) as book:
         old = current(folder, issuer, signing, now)
@@ -87,11 +86,15 @@ def current(
     signing: ec.EllipticCurvePrivateKey,
     now: datetime.datetime,
 ) -> x509.CertificateRevocationList:
-    """The one in the folder; where there is none, the first, which is then written. The caller holds the register."""
+    """The one in the folder; where it is lost, one made of the register, and written. The caller holds that."""
     place = folder / NAME
     if place.exists():
         return read(pairs.read(place, MEND), str(place), issuer)
-    made = first(issuer, signing, now)
+    denials = [row for row in register.read(folder).entries if row.what == register.REVOKED]
+    # Each denial raised the number by one and has a line or more: this is higher than any that an agent may have.
+    sequence = len(denials) + 2 if denials else 1
+    serials = sorted({int(row.serial, 16) for row in denials if row.ends + KEPT >= now})
+    made = _signed(issuer, signing, sequence, [_row(serial, now) for serial in serials], now)
     with pairs.placed([pairs.File(place, pem(made), 0o644)]):
         return made
 

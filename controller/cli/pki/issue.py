@@ -87,6 +87,8 @@ def _noted(desk: Desk, user: str, role: str, reason: str, now: datetime) -> Iter
     from controller.store import database  # noqa: PLC0415 - only for a broken glass
     from controller.trust import broken_glass  # noqa: PLC0415
 
-    with closing(database.connect(Path(desk.text("store")))) as base:
+    file = Path(desk.text("store"))
+    with closing(database.connect(file)) as base:
         yield
-        broken_glass.note(base, user, role, reason, desk.actor(), now)
+        with database.telling(file):
+            broken_glass.note(base, user, role, reason, desk.actor(), now)

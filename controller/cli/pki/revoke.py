@@ -24,8 +24,8 @@ def command(who: str, folder: str | None, reason: str) -> None:
     It makes a new denylist with a higher number. Agents refuse who is on it once they have it.
     An agent's certificate can't be denied: give the host another name.
     """
-    # What other commands of the group don't need.
-    from controller.render.check_text import counted  # noqa: PLC0415
+    # 50 ms that other commands of the group don't need.
+    from controller.render.certificates import counted  # noqa: PLC0415
     from controller.trust import holders, register, revocation  # noqa: PLC0415
 
     desk, at = place.opened(folder)
@@ -36,7 +36,7 @@ def command(who: str, folder: str | None, reason: str) -> None:
     rows = holders.denied(holders.held(register.read(at), now), who, why, now, desk.actor())
     number = revocation.deny(at, rows, now)
     user = rows[0].name
-    click.echo(f"denied {counted(len(rows), 'certificate')} of {line(user)}: denylist {number}, {at / revocation.NAME}")
+    click.echo(f"denied {counted(len(rows))} of {line(user)}: denylist {number}, {at / revocation.NAME}")
     given = "" if folder is None else f" --dir {shlex.quote(folder)}"
     click.echo(f"Agents let {line(user)} in until they have it: `fleetmedic pki push{given}`")
     click.echo(f"A bastion signs for {line(user)} until the line for that SSH key is out of its authorized_keys.")
