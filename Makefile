@@ -1,5 +1,5 @@
 # What a developer runs; CI runs `make test`. Everything is installed into .venv, from the package index alone.
-.PHONY: install system demo example lint proto docs test fuzz-inventory soak bench clean
+.PHONY: install system demo example lint proto docs test fuzz-inventory soak bench audit-packages clean
 
 PYTHON ?= /usr/bin/python3
 UV := .cache/uv/bin/uv
@@ -27,6 +27,12 @@ $(UV):
 	$(UV) pip install -q --python .cache/oracle/bin/python --compile-bytecode -c constraints.txt --group oracle
 	@touch $@
 
+# 330 MB of its own dependencies, some of them older than ours: never in .venv.
+.cache/semgrep/.installed: pyproject.toml | $(UV)
+	@test -x .cache/semgrep/bin/python || $(UV) venv -q --python $(PYTHON) .cache/semgrep
+	$(UV) pip install -q --python .cache/semgrep/bin/python --compile-bytecode --group semgrep
+	@touch $@
+
 # What agents are installed from, made by the product's own command while a package index can be reached: for the lab's
 # hosts, which are this machine's kind, and for two patch releases of Python of which one needs a wheel more.
 .cache/bundles/.made: pyproject.toml | install
@@ -47,12 +53,16 @@ demo: .venv/.demo
 example: install
 	$(VENV)/python tests/lab/sandbox.py $(VENV)/python -m tests.lab.example_report docs/examples
 
-lint: install
+lint: install .cache/semgrep/.installed
 	$(VENV)/ruff format --check -q $(SOURCES)
 	$(VENV)/ruff check -q $(SOURCES)
 	$(VENV)/mypy
 	$(VENV)/lint-imports --no-logo > .cache/imports.log || { cat .cache/imports.log; exit 1; }
 	$(VENV)/buf lint
+	$(VENV)/bandit -q -ll -r agent controller
+	$(VENV)/bandit -q -lll -r tests benchmarks
+	.cache/semgrep/bin/semgrep scan --config lint/semgrep.yml --metrics=off --disable-version-check --quiet --error $(SOURCES)
+	lint/secrets
 	@$(VENV)/python -m pytest -q --collect-only > .cache/collected.log || { grep -A99 '= coverage' .cache/collected.log || tail -40 .cache/collected.log; exit 1; }
 	@rm -rf .cache/generated && mkdir -p .cache/generated && protos/generate .cache/generated
 	@for made in .cache/generated/fleetmedic/v1/*; do \
@@ -88,8 +98,16 @@ bench: install .cache/oracle/.installed
 	$(VENV)/python -m benchmarks.inventory
 	$(VENV)/python tests/lab/sandbox.py $(VENV)/python -m benchmarks.footprint
 
-# Long runs; their measured results go into benchmarks/README.md.
+# Known holes in the packages of constraints.txt. It asks a service on the network, and fails where there is none.
+audit-packages: | $(UV)
+	@test -x .cache/audit/bin/python || $(UV) venv -q --python $(PYTHON) .cache/audit
+	$(UV) pip install -q --python .cache/audit/bin/python --group audit
+	.cache/audit/bin/pip-audit --strict --disable-pip --no-deps --progress-spinner off -r constraints.txt
+
+# Long runs, about an hour; their measured results go into benchmarks/README.md.
 soak: bench
+	$(VENV)/python tests/lab/sandbox.py $(VENV)/python -m benchmarks.abuse
+	$(VENV)/python tests/lab/sandbox.py $(VENV)/python -m tests.fuzz.hostile
 
 clean:
 	rm -rf .venv .cache dist

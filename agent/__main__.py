@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import importlib.util
 import os
 import pwd
 import signal
@@ -118,6 +119,7 @@ def _medic(options: argparse.Namespace) -> "Medic":
 def _serve(options: argparse.Namespace) -> int:
     # grpc's own log lines are for its developers. Read when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # noqa: TID251 - the edge
+    _spare_openssl()
     from agent.front import server  # noqa: PLC0415 - the only command with grpc
 
     server.serve(
@@ -127,6 +129,17 @@ def _serve(options: argparse.Namespace) -> int:
         lambda line: print(f"fleetmedic-agent: {line}", file=sys.stderr, flush=True),
     )
     return 0
+
+
+def _spare_openssl() -> None:
+    """Keeps the system's OpenSSL out of this process: grpc and cryptography have their own, and it costs a front 4 MB.
+
+    What would bring it in (asyncio under grpc, hashlib) does without it where there is none.
+    """
+    sys.modules["ssl"] = None  # type: ignore[assignment]
+    # Some systems build Python without hashes of its own.
+    if all(map(importlib.util.find_spec, ("_md5", "_sha1"))):
+        sys.modules["_hashlib"] = None  # type: ignore[assignment]
 
 
 def _utc() -> datetime.datetime:

@@ -38,7 +38,8 @@ from fleetmedic.v1.snapshot_pb2 import (
 
 RATE_WINDOW = 300.0
 PATTERN = re.compile(r"[A-Za-z0-9*?\[\]!-]{1,64}")
-SERVICE = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
+# A service's of agent.toml or the inventory, a container's, or one of compose.
+SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 NOT_THE_TARGETS = frozenset({FAILURE_KIND_CRASHED, FAILURE_KIND_OUT_OF_TIME})
 CONTAINING = frozenset({"docker", "errors", "processes"})
 MOST_PATTERNS = 64
@@ -122,7 +123,7 @@ def _prepare(medic: Medic, request: CheckRequest) -> _Run:
     if len(request.include) + len(request.exclude) > MOST_PATTERNS or len(request.targets) > MOST_TARGETS:
         raise BadRequest(f"more than {MOST_PATTERNS} patterns or {MOST_TARGETS} targets")
     if not all(SERVICE.fullmatch(service) for service in request.services):
-        raise BadRequest("a service's name has control characters, or more than 128")
+        raise BadRequest("a service has a name of letters, digits, '.', '_' and '-', at most 128")
     unknown = set(request.probes) - budgets.PROBE_KILL.keys()
     if unknown:
         raise BadRequest(f"no probe is named {min(unknown)!r}; there are {', '.join(budgets.PROBE_KILL)}")

@@ -26,6 +26,8 @@ LONGEST_PAUSE = 24 * 3600
 UNSAID = Path()
 ROLES = ("observer", "responder", "admin")
 USER = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+LOGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.$-]{0,62}")
+CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 
 
@@ -213,7 +215,7 @@ def _config(top: Table, rules: "tuple[Rule, ...] | None", environment: Mapping[s
         postgres=tuple(_postgres(table, logs_in=rules is not None) for table in top.tables("postgres")),
         redis=tuple(_redis(table, logs_in=rules is not None) for table in top.tables("redis")),
         docker_socket=docker.text_of("socket"),
-        docker_expected=docker.texts("expected"),
+        docker_expected=_containers(docker),
         http=tuple(named_targets.named(table, "url") for table in top.tables("http")),
         tls_endpoints=tuple(map(named_targets.tls_endpoint, top.tables("tls_endpoint"))),
         dns=tuple(named_targets.named(table, "name") for table in top.tables("dns")),
@@ -284,11 +286,11 @@ def _tls(table: Table) -> TlsFiles | None:
 
 def _postgres(table: Table, *, logs_in: bool) -> PostgresLogin:
     made = PostgresLogin(
-        service=table.text_of("service", "postgres"),
+        service=named_targets.service(table, "postgres"),
         host=table.text_of("host"),
         port=table.integer("port", 5432, 1, 65535),
         socket=table.text_of("socket"),
-        user=table.text_of("user", "fleetmedic"),
+        user=table.name_of("user", "fleetmedic", LOGIN, "a user"),
         dbname=table.text_of("dbname", "postgres"),
         password_file=_file(table, "password_file", check=logs_in),
         origin=named_targets.origin(table),
@@ -301,11 +303,11 @@ def _postgres(table: Table, *, logs_in: bool) -> PostgresLogin:
 
 def _redis(table: Table, *, logs_in: bool) -> RedisLogin:
     made = RedisLogin(
-        service=table.text_of("service", "redis"),
+        service=named_targets.service(table, "redis"),
         host=table.text_of("host"),
         port=table.integer("port", 6379, 1, 65535),
         socket=table.text_of("socket"),
-        user=table.text_of("user"),
+        user=table.name_of("user", "", LOGIN, "a user"),
         password_file=_file(table, "password_file", check=logs_in),
         origin=named_targets.origin(table),
         tls=table.flag("tls", default=False),
@@ -361,6 +363,14 @@ def _readable(path: Path | None) -> str:
         return secret(path)
     except OSError:
         return ""
+
+
+def _containers(docker: Table) -> tuple[str, ...]:
+    names = docker.texts("expected")
+    for name in names:
+        if not CONTAINER.fullmatch(name):
+            raise docker.refuse("expected", f"{name!r} is no name of a container: write it as docker ps shows it")
+    return names
 
 
 def _allow(top: Table) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from agent.toml_reader import Table
 
 LAST_PORT = 65535
+SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,14 @@ class Dependency:
     origin: str
 
 
+def service(table: Table, usual: str) -> str:
+    return table.name_of("service", usual, SERVICE, "a service: letters, digits, '.', '_' and '-', at most 63")
+
+
 def tls_endpoint(table: Table) -> TlsEndpoint:
     host, port = _address(table)
     made = TlsEndpoint(
-        service=table.text_of("service", "tls"),
+        service=service(table, "tls"),
         host=host,
         port=port,
         server_name=table.text_of("server_name", host),
@@ -67,7 +72,7 @@ def dependency(table: Table) -> Dependency:
     url = table.text_of("url")
     address = table.text_of("address")
     made = Dependency(
-        service=table.text_of("service", "dependency"),
+        service=service(table, "dependency"),
         address=address,
         url=url,
         status=table.integer("status", 0, 100, 599) if "status" in table.values else 0,
@@ -111,7 +116,7 @@ def _split(table: Table, value: str) -> tuple[str, int]:
 
 def named(table: Table, key: str) -> Named:
     value = table.text_of(key)
-    made = Named(table.text_of("service", table.path[0]), value, origin(table))
+    made = Named(service(table, table.path[0]), value, origin(table))
     table.end()
     if not value:
         raise table.refuse(key, "is missing")

@@ -7,11 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from agent import operators
 from agent.config import TlsFiles
 
 LONGEST_CHAIN = 64 * 1024
@@ -65,6 +66,8 @@ def accept(files: TlsFiles, chain: bytes, name: str, now: datetime.datetime, *, 
 def recover(files: TlsFiles) -> None:
     """Finishes an accept() that was cut off between its two renames; one that was cut off before them is undone."""
     certificate, key = _waiting(files.certificate), _waiting(files.key)
+    if not certificate.exists() and not key.exists():
+        return
     if _fit(files.key, certificate):
         certificate.replace(files.certificate)
     elif _fit(key, files.certificate):
@@ -84,29 +87,29 @@ def checked_pair(key: bytes, chain: bytes) -> x509.Certificate:
     return leaf
 
 
-def name_of(leaf: x509.Certificate) -> str:
+def name_of(certificate: x509.Certificate) -> str:
     """The DNS name of an agent's certificate, which is the name in the inventory. OwnCertificateError: none."""
-    found = _dns_names(leaf)
+    found = _dns_names(certificate)
     if not found:
         raise OwnCertificateError("has no DNS name: issue it with fleetmedic pki issue")
     return found[0]
 
 
 def _check(
-    leaf: x509.Certificate, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, name: str, now: datetime.datetime
+    new: x509.Certificate, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, name: str, now: datetime.datetime
 ) -> None:
-    if leaf.public_key() != key.public_key():
+    if new.public_key() != key.public_key():
         raise OwnCertificateError("the certificate is for another key than the one that was asked for last")
-    if _dns_names(leaf) != [name]:
+    if _dns_names(new) != [name]:
         raise OwnCertificateError(f"the certificate is not for {name}, and for it alone")
     try:
-        usage = list(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
-        below = leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        usage = list(new.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+        below = new.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         usage, below = [], False
     if usage != [ExtendedKeyUsageOID.SERVER_AUTH] or below:
         raise OwnCertificateError("the certificate is not one for servers alone")
-    if not leaf.not_valid_before_utc <= now < leaf.not_valid_after_utc:
+    if not new.not_valid_before_utc <= now < new.not_valid_after_utc:
         raise OwnCertificateError("the certificate is not valid at this host's time")
 
 
@@ -117,25 +120,25 @@ def _check_authority(new: Sequence[x509.Certificate], current: Sequence[x509.Cer
         raise OwnCertificateError("the certificate is not of the authority that issued the current one")
 
 
-def _issued(leaf: x509.Certificate, authority: x509.Certificate) -> bool:
+def _issued(new: x509.Certificate, authority: x509.Certificate) -> bool:
     try:
-        leaf.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
+        new.verify_directly_issued_by(authority)
+    except (*operators.UNREAD, InvalidSignature):
         return False
     return True
 
 
-def _authority_key(leaf: x509.Certificate) -> bytes | None:
+def _authority_key(certificate: x509.Certificate) -> bytes | None:
     try:
-        return leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+        return certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
     except x509.ExtensionNotFound:
         return None
 
 
-def _dns_names(leaf: x509.Certificate) -> list[str]:
+def _dns_names(certificate: x509.Certificate) -> list[str]:
     try:
-        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, *operators.UNREAD):
         return []
     return names.get_values_for_type(x509.DNSName)
 
@@ -145,7 +148,7 @@ def _chain(pem: bytes) -> list[x509.Certificate]:
         found = x509.load_pem_x509_certificates(pem[:LONGEST_CHAIN])
         # Parsed only when they are asked for; whatever is wrong with them is to show here.
         _ = found[0].extensions, found[0].issuer, found[0].public_key()
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except operators.UNREAD as error:
         raise OwnCertificateError("is no PEM certificate") from error
     return found
 
@@ -153,7 +156,7 @@ def _chain(pem: bytes) -> list[x509.Certificate]:
 def _key(pem: bytes) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
     try:
         found = serialization.load_pem_private_key(pem, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except operators.UNREAD as error:
         raise OwnCertificateError("the key is no PEM private key without a passphrase") from error
     # Of the others gRPC takes none for a server.
     if not isinstance(found, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):

@@ -28,6 +28,7 @@ class Table:
 
     def refuse(self, key: str, problem: str) -> ConfigError:
         name = ".".join((*self.path, key)) if key else ".".join(self.path)
+        name = name if name.isprintable() else ascii(name)
         return ConfigError(f"{self.file}:{self.line(key)}: {name}: {problem}")
 
     def line(self, key: str) -> int:
@@ -46,6 +47,19 @@ class Table:
         value = self._take(key, default)
         if not isinstance(value, str):
             raise self.refuse(key, f"is {_kind(value)}, and must be text in quotes")
+        return self._plain(key, value)
+
+    def name_of(self, key: str, default: str, allowed: re.Pattern[str], what: str) -> str:
+        """A text that is a name: it stands in findings, commands and connections."""
+        value = self.text_of(key, default)
+        if value and not allowed.fullmatch(value):
+            raise self.refuse(key, f"{value!r} is no name of {what}")
+        return value
+
+    def _plain(self, key: str, value: str) -> str:
+        """Nothing here needs a sign that can't be seen, and a NUL ends a path where the system reads it."""
+        if not value.isprintable():
+            raise self.refuse(key, f"{ascii(value)} holds a control or invisible character")
         return value
 
     def integer(self, key: str, default: int, least: int, most: int) -> int:
@@ -74,7 +88,7 @@ class Table:
         value = self._take(key, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.refuse(key, 'must be a list of texts, such as ["a", "b"]')
-        return tuple(value)
+        return tuple(self._plain(key, item) for item in value)
 
     def table(self, key: str) -> "Table":
         value = self._take(key, {})

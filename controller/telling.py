@@ -44,6 +44,8 @@ class Told(Generic[M]):
     sent: float = 0.0
     arrived: float = 0.0
     late: float | None = None
+    # What gRPC called it, where a call ended with an error.
+    code: grpc.StatusCode | None = None
 
 
 async def tell(
@@ -74,7 +76,7 @@ async def tell(
 def _told(ending: "Ending[_Talk[M]]") -> Told[M]:
     talk = ending.exchange
     if ending.state != State.OK:
-        return Told(ending.host, None, ending.cause, ending.state, ending.seconds, late=ending.late)
+        return Told(ending.host, None, ending.cause, ending.state, ending.seconds, late=ending.late, code=ending.code)
     return Told(
         ending.host, talk.answer, ending.cause, ending.state, ending.seconds, talk.sent, talk.arrived, ending.late
     )
@@ -103,7 +105,9 @@ class _Talk(Generic[M]):
         first = method(self._request, timeout=calls.left())
         await calls.set_up(first, line)
         self.connected = True
-        reply = self._intake.read(self._kind, await first)
+        received = await first
+        arrived = time()
+        reply = self._intake.read(self._kind, received)
         if self._following is not None:
             try:
                 request = self._following(line.endpoint.name, reply)
@@ -111,8 +115,10 @@ class _Talk(Generic[M]):
                 self._unfit = str(error)
                 return
             sent = time()
-            reply = self._intake.read(self._kind, await method(request, timeout=calls.left()))
-        self.answer, self.sent, self.arrived = reply, sent, time()
+            received = await method(request, timeout=calls.left())
+            arrived = time()
+            reply = self._intake.read(self._kind, received)
+        self.answer, self.sent, self.arrived = reply, sent, arrived
 
     def close(self) -> None:
         """Nothing to do: an answer that comes later is not read by anybody."""

@@ -131,19 +131,17 @@ class Guard(grpc.ServerInterceptor):
         return call
 
     def _admitted(self, method: str, handler: Any, raw: bytes, context: grpc.ServicerContext) -> tuple[Peer, Any]:  # noqa: ANN401
-        try:
-            peer = self._gate.admit(method, context)
-            self._check_frozen(method, peer)
-        except Denied as denied:
-            self._refuse(method, context, denied)
+        peer = self._contained(method, context, lambda: self._permitted(method, context))
         try:
             return peer, handler.request_deserializer(raw)
         except DecodeError:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request is not what this method takes")
 
-    def _check_frozen(self, method: str, peer: Peer) -> None:
+    def _permitted(self, method: str, context: grpc.ServicerContext) -> Peer:
+        peer = self._gate.admit(method, context)
         if POLICY[method].frozen and (freeze := self._house.freeze()) is not None:
             raise Denied(grpc.StatusCode.FAILED_PRECONDITION, _frozen(freeze), peer)
+        return peer
 
     def _refuse(self, method: str, context: grpc.ServicerContext, denied: Denied) -> NoReturn:
         caller = denied.peer.caller() if denied.peer else Caller()

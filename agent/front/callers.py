@@ -64,7 +64,7 @@ def identify(pem: bytes, trusted: Trusted, now: datetime.datetime) -> Peer:
     try:
         certificate = _parsed(pem)
         peer = _named(certificate, trusted.org)
-    except (ValueError, x509.DuplicateExtension) as error:
+    except operators.UNREAD as error:
         # What OpenSSL lets pass and a strict parser does not: its message would quote the certificate.
         raise _nobody("the client certificate can't be read") from error
     if not operators.issued(certificate, trusted.authorities):

@@ -162,8 +162,10 @@ class Held:
         """Goes by a list from now on. OlderList where a newer one is here."""
         with self._lock:
             held = self._trusted.denylist
-            if denylist.newer(offered, held) is not held and (held is None or held.der != offered.der):
-                self._trust(offered)
+            found = denylist.newer(offered, held)
+            # The file that the worker wrote is looked at too: the same list ends no sessions twice.
+            if held is None or found.fingerprint != held.fingerprint:
+                self._trust(found)
 
     def _trust(self, denied: Denylist | None) -> None:
         self._trusted = Trusted(self._material.org, self._material.authorities, denied, self._lowered)

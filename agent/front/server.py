@@ -39,9 +39,8 @@ OPTIONS = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 3000),
     ("grpc.http2.ping_timeout_ms", 3000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5000),
-    # Callers ping every 5 s, by their own timers: what comes a little early must not end their connection.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 4000),
+    # Of what callers send, who ping every 5 s by timers of their own: one a little early must not end its connection.
+    ("grpc.http2.min_ping_interval_without_data_ms", 4000),
 )
 
 

@@ -61,8 +61,8 @@ def append(
 ) -> Head:
     """Writes a record and syncs it; gives the new head. AuditError where it can't be: `alarms` tells it from then on.
 
-    `now` in epoch seconds; waits `patience` seconds for whoever else is writing; a file of `largest` bytes is followed by
-    another.
+    `now` in epoch seconds; waits `patience` seconds for whoever else is writing; a file of `largest` bytes gets a
+    successor.
     """
     try:
         with _alone(run, patience):

@@ -36,6 +36,9 @@ COMMANDS: Parts = MappingProxyType(
         "agent": ("controller.cli.agent", "Agents onto hosts over SSH, and off them: install, uninstall, bundle."),
         "login": ("controller.cli.login", "Get an operator's certificate for eight hours, from the bastion."),
         "pki": ("controller.cli.pki", "Authorities and certificates: init, issue, renew, revoke, list, show."),
+        "freeze": ("controller.cli.freeze", "Agents refuse what changes their hosts, and every command says so."),
+        "thaw": ("controller.cli.thaw", "Agents take changes again."),
+        "audit": ("controller.cli.audit", "Who asked what of the agents: list, verify, export."),
         "config": ("controller.cli.config", "The settings as they stand, each with its origin."),
     }
 )

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from controller import settings
+from controller.cli import standings
 from controller.inventory import loading
 from controller.inventory.graph import Inventory
 from controller.inventory.origins import InventoryError
@@ -143,4 +144,6 @@ def desk(**flags: str | Sequence[str] | None) -> Desk:
         if value is not None and value != ()
     }
     environment = dict(os.environ)  # noqa: TID251 - the edge
-    return Desk(settings.resolve(given, environment, os.geteuid()), environment)
+    made = Desk(settings.resolve(given, environment, os.geteuid()), environment)
+    standings.remind(made.text("store"))
+    return made

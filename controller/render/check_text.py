@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from controller import services
 from controller.endings import ACHIEVED, BAD, BROKEN, NOT_HEARD, SILENT, State
-from controller.host_report import HARMLESS, HostReport
+from controller.host_report import HARMLESS, HostReport, standings
+from controller.render import frozen_text
 from controller.render.escape import LONGEST, line
 from controller.render.host_ranges import fold
 from controller.render.next_step import silence, step
@@ -118,6 +119,7 @@ def body(paper: Paper, run: Run, view: View) -> None:
     _well(paper, run.reports, view.rest.quiet)
     if paper.terminal:
         paper.write()
+    frozen_text.write(paper, standings(run.reports), alarms=True)
     _services(paper, run.reports)
     totals(paper, run, view)
 

@@ -3,21 +3,11 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from controller.render import escape
 from controller.render.escape import block, line
 
-# Signs that begin markup anywhere; those that HTML or a table knows become entities, which every reader understands.
-SIGNS = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", **{sign: f"\\{sign}" for sign in "\\`*[]#~$"}}
-# An underscore within a word is none; a URL and a bare www. become links by themselves.
-ACTIVE = re.compile(r"[\\`*\[\]#~$&<>|]|(?<![^\W_])_|_(?![^\W_])|(?<=\w):(?=//)|(?<=www)\.", re.IGNORECASE)
-# At the beginning of a line these make a list or a rule.
-OPENING = re.compile(r"(\d*)([-+=.)])(?=[-+=\s]|$)")
 TICKS = re.compile("`+")
-
-
-def text(foreign: str) -> str:
-    """One line of prose, for a paragraph, a list item, a heading or a cell of a table."""
-    made = ACTIVE.sub(lambda found: SIGNS.get(found[0], f"\\{found[0]}"), line(foreign).strip())
-    return f"{found[1]}\\{made[found.end(1) :]}" if (found := OPENING.match(made)) else made
+text = escape.markdown
 
 
 def code(foreign: str) -> str:

@@ -8,7 +8,7 @@ from controller.render.escape import LONGEST, line
 
 MOST_NAMED = 4
 # Commands of ours that ask hosts; the others have no use for an inventory.
-_ASKS = re.compile(r"(fleetmedic (?:check|describe|show [a-z-]+|inventory ping)) \{host\}")
+_ASKS = re.compile(r"(fleetmedic (?:check|describe|show [a-z-]+|inventory ping|agent [a-z]+|pki push)) \{host\}")
 
 
 def step(advice: str, hosts: Sequence[str], fleet: str) -> str:

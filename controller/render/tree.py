@@ -16,7 +16,7 @@ from controller.snoozing import Rest, Resting
 from controller.store.runs import Run
 
 SUMMARY = "summary"
-UNSAFE = re.compile(r"^[.]|[^A-Za-z0-9._-]")
+UNSAFE = re.compile(r"^[.-]|[^A-Za-z0-9._-]")
 # A name may have 255 bytes; a suffix comes after.
 LONGEST_NAME = 200
 WIDTH = 100

@@ -16,9 +16,10 @@ DESCRIBE = f"/{SERVICE}/Describe"
 RENEW = f"/{SERVICE}/Renew"
 SET_DENYLIST = f"/{SERVICE}/SetDenylist"
 SET_FREEZE = f"/{SERVICE}/SetFreeze"
+AUDIT = f"/{SERVICE}/Audit"
 
 # A peer that is gone without a word is found within both on a call that waits. Pings go out during calls alone, and
-# not more often than the agent allows (agent/server.py): it would end the connection.
+# not more often than the agent allows (agent/front/server.py): it would end the connection.
 PING_EVERY = 5.0
 PING_PATIENCE = 2.0
 KEEPALIVE = (

@@ -40,6 +40,17 @@ def number(denied: x509.CertificateRevocationList) -> int:
         return 0
 
 
+def held(folder: Path) -> int | None:
+    """The number of the folder's denylist; None where there is none. TrustError where it can't be read."""
+    place = folder / NAME
+    if not place.exists():
+        return None
+    try:
+        return number(x509.load_pem_x509_crl(pairs.read(place, MEND)))
+    except ValueError as error:
+        raise TrustError(f"{place}: is no denylist (an X.509 CRL in PEM)") from error
+
+
 def read(content: bytes, place: str, issuer: x509.Certificate) -> x509.CertificateRevocationList:
     """TrustError where it is none, or not signed by this authority."""
     try:

@@ -3,7 +3,7 @@
 import contextlib
 import datetime
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc
@@ -48,6 +48,9 @@ def organisation(now: datetime.datetime, name: str = ORG) -> Authority:
     builder = builder.serial_number(x509.random_serial_number())
     builder = builder.not_valid_before(now - 30 * DAY).not_valid_after(now + 30 * DAY)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    # By it the right one is found among authorities of the same name.
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    builder = builder.add_extension(identifier, critical=False)
     return Authority(Issued(builder.sign(key, hashes.SHA256()), key, ()), now)
 
 
@@ -133,6 +136,17 @@ class Front:
         return [request for request in self.worker.asked if not request.HasField("noted")]
 
 
+def installed(folder: Path, operators: Authority, agents: Authority) -> tuple[Config, TlsFiles, Files]:
+    """Lay the files of an agent in a folder: certificate, key, client_ca, and a denylist that denies nobody."""
+    files = agents.issue(NAME, dns=[NAME], ends=10 * DAY).write(folder / "agent", NAME)
+    client_ca = operators.issue("x").write(folder / "operators").root
+    tls = TlsFiles(files.certificate, files.key, client_ca)
+    config = Config(None, NAME, folder, folder, listen="127.0.0.1:0", tls=tls)
+    config.trust.mkdir()
+    (config.trust / "denylist.pem").write_bytes(operators.denylist(1))
+    return config, tls, files
+
+
 @contextlib.contextmanager
 def run(
     folder: Path,
@@ -149,12 +163,10 @@ def run(
     `denied` lies in the place of the denylist; where it is not given, the first one, which denies nobody.
     """
     operators, agents = organisation(now), organisation(now, "agents")
-    files = agents.issue(NAME, dns=[NAME], ends=10 * DAY).write(folder / "agent", NAME)
-    client_ca = operators.issue("x").write(folder / "operators").root
-    tls = TlsFiles(files.certificate, files.key, client_ca)
-    config = Config(None, NAME, folder, folder, listen="127.0.0.1:0", tls=tls, roles=roles)
-    config.trust.mkdir()
-    (config.trust / "denylist.pem").write_bytes(operators.denylist(1) if denied is None else denied)
+    config, tls, files = installed(folder, operators, agents)
+    config = replace(config, roles=roles)
+    if denied is not None:
+        (config.trust / "denylist.pem").write_bytes(denied)
     clock = utc or (lambda: now)
     said: list[str] = []
     alarms = Alarms(said.append)

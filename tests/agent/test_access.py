@@ -1,29 +1,36 @@
 """Identity from certificates, and the guard before each handler, without a network."""
 
+import base64
 import datetime
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agent import denylist
+from agent.front import policy
 from agent.front.access import Gate, Guard, House
 from agent.front.alarms import Alarms
-from agent.front.callers import Denied, Peer, Trusted, identify
+from agent.front.callers import BREAK_GLASS, Denied, Peer, Trusted, identify
 from agent.front.noting import Notes
 from agent.front.policy import SERVICE, Role
-from fleetmedic.v1 import agent_pb2
+from fleetmedic.v1 import agent_pb2, policy_pb2
 from tests.agent.front import operator, organisation, well
 from tests.lab.authority import CLIENT, DAY, SERVER, Authority, Issued, pem
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 LAB: Authority = organisation(NOW)
 TRUSTED = Trusted("lab", (LAB.own.certificate,))
+FIXED = operator(LAB, "admin").certificate
 GOOD = "spiffe://lab/role/responder/user/alice"
 
 
@@ -38,6 +45,77 @@ def with_uris(*uris: str) -> Issued:
 def test_an_operator_s_certificate_gives_user_and_role() -> None:
     issued = with_uris(GOOD)
     assert peer(issued) == Peer("alice", Role.RESPONDER, f"{issued.certificate.serial_number:X}")
+
+
+def denying(*issued: Issued) -> Trusted:
+    return replace(TRUSTED, denylist=denylist.read(LAB.denylist(2, *issued), TRUSTED.authorities))
+
+
+@pytest.mark.covers("sec:choke")
+def test_a_certificate_on_the_denylist_is_nobody_and_any_other_goes_on_to_count() -> None:
+    alice, again = operator(LAB, "admin"), operator(LAB, "admin")
+    with pytest.raises(Denied, match="on the denylist") as caught:
+        identify(pem(alice.certificate), denying(alice), NOW)
+    assert caught.value.code == grpc.StatusCode.UNAUTHENTICATED
+    assert caught.value.peer == peer(alice)
+    assert identify(pem(again.certificate), denying(alice), NOW) == peer(again)
+
+
+@pytest.mark.covers("sec:choke")
+def test_what_an_authority_below_the_operators_issued_is_nobody_s() -> None:
+    for issued in (operator(LAB.subordinate("below"), "admin"), operator(organisation(NOW), "admin")):
+        with pytest.raises(Denied, match="not issued by the operators' authority itself"):
+            peer(issued)
+
+
+def test_while_one_authority_takes_over_from_another_the_operators_of_both_may_call() -> None:
+    new = organisation(NOW)
+    both = replace(TRUSTED, authorities=(LAB.own.certificate, new.own.certificate))
+    for authority in (LAB, new):
+        assert identify(pem(operator(authority, "observer").certificate), both, NOW).user == "alice"
+    with pytest.raises(Denied):
+        identify(pem(operator(LAB, "observer").certificate), replace(both, authorities=both.authorities[1:]), NOW)
+
+
+@pytest.mark.covers("sec:choke")
+def test_a_host_can_lower_a_role_and_never_raise_it() -> None:
+    lowering = replace(TRUSTED, lowered={"alice": Role.RESPONDER})
+    found = {role: identify(pem(operator(LAB, role).certificate), lowering, NOW).role for role in ("observer", "admin")}
+    assert found == {"observer": Role.OBSERVER, "admin": Role.RESPONDER}
+    assert identify(pem(operator(LAB, "admin", "bob").certificate), lowering, NOW).role == Role.ADMIN
+
+
+def with_reason(value: bytes) -> Issued:
+    return operator(LAB, "admin", more=[x509.UnrecognizedExtension(BREAK_GLASS, value)])
+
+
+@pytest.mark.covers("sec:choke")
+def test_the_reason_of_a_broken_glass_is_the_caller_s() -> None:
+    said = peer(with_reason("die Bastion ist weg \u2014 alles".encode()))
+    assert said.caller().break_glass == said.break_glass == "die Bastion ist weg \u2014 alles"
+    assert peer(with_reason(b"x" * 200)).break_glass == "x" * 200
+    for bad in (b"", b"x" * 201, b"\xff\xfe"):
+        with pytest.raises(Denied, match="can't be read"):
+            peer(with_reason(bad))
+
+
+@pytest.mark.covers("sec:A1")
+def test_a_method_without_an_option_has_no_row_and_stops_the_start() -> None:
+    file = descriptor_pb2.FileDescriptorProto(name="odd.proto", package="odd", syntax="proto3")
+    file.message_type.add(name="Empty")
+    service = file.service.add(name="Service")
+    for name in ("Told", "Untold", "RoleOfNone"):
+        service.method.add(name=name, input_type=".odd.Empty", output_type=".odd.Empty")
+    service.method[0].options.Extensions[policy_pb2.policy].least_role = policy_pb2.ROLE_ADMIN
+    service.method[2].options.Extensions[policy_pb2.policy].changes = True
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    found = pool.FindServiceByName("odd.Service")
+    rows = policy.policy(found)
+    assert rows == {"/odd.Service/Told": policy.Rule(Role.ADMIN)}
+    with pytest.raises(ValueError, match="methods without a policy: .*RoleOfNone.*Untold"):
+        policy.check_policy(policy.methods(found), rows)
+    policy.check_policy({"/odd.Service/Told"}, rows)
 
 
 ODD = {
@@ -138,6 +216,21 @@ def test_a_certificate_holds_from_its_first_to_before_its_last_second() -> None:
 def test_bytes_that_are_no_certificate_are_nobody(raw: bytes) -> None:
     with pytest.raises(Denied):
         identify(raw, TRUSTED, NOW)
+
+
+@pytest.mark.covers("sec:choke")
+@pytest.mark.filterwarnings("ignore:Attribute's length")
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_a_certificate_with_one_byte_changed_is_nobody_or_who_it_was(place: int, change: int) -> None:
+    """Of a signature's own encoding a few bits do not count."""
+    raw = bytearray(FIXED.public_bytes(Encoding.DER))
+    raw[place % len(raw)] ^= change
+    text = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(bytes(raw)) + b"-----END CERTIFICATE-----\n"
+    try:
+        found = identify(text, TRUSTED, NOW)
+    except Denied:
+        return
+    assert found == identify(pem(FIXED), TRUSTED, NOW)
 
 
 class Aborted(Exception):

@@ -82,6 +82,7 @@ def test_a_key_that_is_no_use_says_why(
 
 @pytest.mark.parametrize(
     ("text", "said"),
+    # pragma: allowlist nextline secret - a beginning and no key
     [(b"", "no certificate"), (b"-----BEGIN PRIVATE KEY-----", "swapped"), (b"x" * (1 << 21), "larger than any")],
 )
 def test_a_certificate_file_that_holds_none_says_why(files: Files, text: bytes, said: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from agent import cgroups, mounts
 from agent.probes import kernel
 
+# pragma: allowlist nextline secret - a container's id
 IDENTITY = "d7687ad919c89a7c11b5c5f92a160056ddf0fe6ee290882697e3f34a606c8bc9"
 V1 = """31 25 0:26 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid - cgroup cgroup rw,cpu,cpuacct
 32 25 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -98,48 +99,77 @@ async def _only(asked: Mapping[Endpoint, bytes], identity: Identity) -> HostRepo
     return report
 
 
-@pytest.mark.covers("sec:R3")
-def test_a_black_hole_is_found_in_the_middle_of_a_call(folder: Path) -> None:
+def black_hole(folder: Path) -> Lost:
     with slow(folder) as (one, _), contextlib.ExitStack() as rules:
-        lost = held(one, lambda: rules.enter_context(blackhole.drop("127.0.0.1", one.port)))
+        return held(one, lambda: rules.enter_context(blackhole.drop("127.0.0.1", one.port)))
+
+
+def stopped(folder: Path) -> Lost:
+    with slow(folder) as (one, _):
+        return held(one, partial(os.kill, one.process.pid, signal.SIGSTOP))
+
+
+def reset(folder: Path) -> Lost:
+    with contextlib.ExitStack() as stack, slow(folder, stack) as (one, between):
+        assert between is not None
+        return held(one, lambda: between.set("cut"))
+
+
+def half_open(folder: Path) -> Lost:
+    with slow(folder) as (one, _), blackhole.half_open("127.0.0.1", one.port):
+        return held(one, partial(os.kill, one.process.pid, signal.SIGKILL))
+
+
+def nothing(folder: Path) -> Lost:
+    with slow(folder) as (one, _):
+        return held(one)
+
+
+@pytest.fixture(scope="module")
+def endings(lab: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Future[Lost]]]:
+    """Commit every fault on an agent of its own, side by side: each is mostly waited for."""
+    folder = lab / tmp_path_factory.mktemp("lost").name
+    faults = (black_hole, stopped, reset, half_open, nothing)
+    with ThreadPoolExecutor(len(faults)) as pool:
+        yield {fault.__name__: pool.submit(fault, folder / fault.__name__) for fault in faults}
+
+
+Endings = Mapping[str, Future[Lost]]
+
+
+@pytest.mark.covers("sec:R3")
+def test_a_black_hole_is_found_in_the_middle_of_a_call(endings: Endings) -> None:
+    lost = endings["black_hole"].result()
     assert lost.after < PROMISED + SPARE
     assert (lost.report.state, lost.report.cause) == (State.TIMEOUT, SILENT)
-
-
-SILENT = "connected, then not a sign for 2s: host down, network cut, or its agent is stopped"
 
 
 @pytest.mark.covers("sec:R3", "sec:F18")
-def test_a_stopped_agent_whose_kernel_still_answers_is_found_in_the_middle_of_a_call(folder: Path) -> None:
-    with slow(folder) as (one, _):
-        lost = held(one, partial(os.kill, one.process.pid, signal.SIGSTOP))
+def test_a_stopped_agent_whose_kernel_still_answers_is_found_in_the_middle_of_a_call(endings: Endings) -> None:
+    lost = endings["stopped"].result()
     assert lost.after < PROMISED + SPARE
     assert (lost.report.state, lost.report.cause) == (State.TIMEOUT, SILENT)
 
 
 @pytest.mark.covers("sec:R3")
-def test_a_connection_that_is_reset_is_lost_at_once(folder: Path) -> None:
-    with contextlib.ExitStack() as stack, slow(folder, stack) as (one, between):
-        assert between is not None
-        lost = held(one, lambda: between.set("cut"))
+def test_a_connection_that_is_reset_is_lost_at_once(endings: Endings) -> None:
+    lost = endings["reset"].result()
     assert lost.after < SPARE
     assert lost.report.state == State.FAILED
     assert lost.report.cause == "the connection was cut in the middle of its answer: agent ended, or network cut"
 
 
 @pytest.mark.covers("sec:R3")
-def test_a_connection_whose_other_side_is_gone_without_a_word_is_found(folder: Path) -> None:
-    with slow(folder) as (one, _), blackhole.half_open("127.0.0.1", one.port):
-        lost = held(one, partial(os.kill, one.process.pid, signal.SIGKILL))
+def test_a_connection_whose_other_side_is_gone_without_a_word_is_found(endings: Endings) -> None:
+    lost = endings["half_open"].result()
     assert lost.after < PROMISED + SPARE
     assert lost.report.state in (State.FAILED, State.TIMEOUT)
     assert lost.after > 1.0, "the end itself was seen: nothing was tested"
 
 
 @pytest.mark.covers("sec:R3", "sec:F18")
-def test_a_long_call_that_only_waits_is_neither_lost_nor_ended_for_too_many_pings(folder: Path) -> None:
+def test_a_long_call_that_only_waits_is_neither_lost_nor_ended_for_too_many_pings(endings: Endings) -> None:
     assert mtls.PING_EVERY * 4 < SLOW
-    with slow(folder) as (one, _):
-        lost = held(one)
+    lost = endings["nothing"].result()
     assert (lost.report.state, lost.report.cause) == (State.OK, "")
     assert lost.after > SLOW - 5.0

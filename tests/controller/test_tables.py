@@ -28,7 +28,7 @@ from fleetmedic.v1.snapshot_pb2 import (
 )
 from tests.controller.reports import silent
 
-HOSTILE = "\x1b[31m‮x\ny"
+HOSTILE = "\x1b[31m\u202ex\ny"
 
 
 def seen(probe: str) -> Snapshot:
@@ -144,7 +144,7 @@ def test_what_a_host_writes_can_not_act_on_a_terminal(terminal: bool) -> None:
     owner = PostgresOwner(state=HOSTILE, user=HOSTILE, application=HOSTILE, client=HOSTILE, count=1)
     said = text("sessions", tables.table(KINDS["sessions"], [report("db01", postgres(owner))]), terminal=terminal)
     assert "\x1b" not in said
-    assert "‮" not in said
+    assert "\u202e" not in said
     assert len(said.splitlines()) == 3
 
 

@@ -14,6 +14,9 @@ COMMANDS: Parts = MappingProxyType(
             "controller.cli.agent.uninstall",
             "Take the agent off hosts, and leave nothing but its audit log.",
         ),
+        "status": ("controller.cli.agent.status", "How the agents stand: versions, certificates, freezes, alarms."),
+        "doctor": ("controller.cli.agent.doctor", "Why an agent does not answer, step by step, and the mend."),
+        "renew": ("controller.cli.agent.renew", "New certificates for agents, over the connections they secure."),
         "bundle": ("controller.cli.agent.bundle", "Make what is installed, ahead, for one kind of host."),
     }
 )
@@ -25,6 +28,7 @@ def command() -> None:
 
     \b
       fleetmedic agent install all -i fleet.ini
-      fleetmedic agent install web01 -i fleet.ini
+      fleetmedic agent status -i fleet.ini
+      fleetmedic agent doctor web01 -i fleet.ini
       fleetmedic agent uninstall web01 -i fleet.ini
     """

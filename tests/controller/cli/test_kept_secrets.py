@@ -55,6 +55,7 @@ def test_what_is_no_secret_is_shown_as_it_is(tmp_path: Path) -> None:
         "ansible_ssh_private_key_file": "/root/.ssh/id",
         "password_required": True,
         "registry": "https://registry.example:5000/@team/app",
+        # pragma: allowlist nextline secret - a commit
         "fleetmedic_orders_previous": "0123456789abcdef0123456789abcdef01234567",
         "ssh_public": "ssh-ed25519 AAAA",
         "host": "db01.example.net:5432",
