@@ -216,7 +216,7 @@ def _serve(medic: Medic, connection: socket.socket, user: str) -> None:
     received = time.time()
     if request is None:
         return
-    request.caller.user = user or request.caller.user or requests.local_user()
+    request.caller.user = user or request.caller.user or _own_user(request)
     signal.alarm(int(local.budget(request) + 3))
     last = None
     try:
@@ -227,6 +227,11 @@ def _serve(medic: Medic, connection: socket.socket, user: str) -> None:
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
         recording.after(medic, request, last)
+
+
+def _own_user(request: LocalRequest) -> str:
+    """Whoever runs a command as the front's user; of a call that the front refused nobody is known."""
+    return "" if request.HasField("noted") else requests.local_user()
 
 
 def _reap(worker: Worker) -> None:

@@ -1,6 +1,6 @@
 """That agents are frozen, and what else is the matter with them, for people and for programs."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from controller import frozen
 from controller.frozen import Frozen
@@ -10,6 +10,8 @@ from controller.render.host_ranges import fold
 from controller.render.paper import Paper
 from fleetmedic.v1.agent_pb2 import Standing
 
+# How the names of hosts are written.
+Names = Callable[[Iterable[str]], str]
 # Of one host: an agent of ours has a few.
 MOST_ALARMS = 8
 
@@ -25,25 +27,27 @@ def said(item: Frozen) -> str:
 def write(paper: Paper, standings: Iterable[tuple[str, Standing]], *, alarms: bool = False) -> None:
     """Each freeze in a paragraph of its own; with `alarms` also what hosts' owners should mend."""
     known = list(standings)
-    for text in (*freezes(known), *(alarmed(known) if alarms else ())):
+    # Off a terminal whole, so that a search for a host finds it.
+    names = fold if paper.terminal else " ".join
+    for text in (*freezes(known, names), *(alarmed(known, names) if alarms else ())):
         word, _, rest = text.partition(" ")
         paper.hanging(paper.paint(word, "warn") + " ", rest, len(word) + 1, len(word) + 1)
 
 
-def freezes(standings: Iterable[tuple[str, Standing]]) -> Iterator[str]:
+def freezes(standings: Iterable[tuple[str, Standing]], names: Names = fold) -> Iterator[str]:
     """A line for each freeze, with its hosts."""
     for item in frozen.gather((host, frozen.of(standing)) for host, standing in standings):
-        yield f"{said(item)}   {fold(item.hosts)}"
+        yield f"{said(item)}   {names(item.hosts)}"
 
 
-def alarmed(standings: Iterable[tuple[str, Standing]]) -> Iterator[str]:
+def alarmed(standings: Iterable[tuple[str, Standing]], names: Names = fold) -> Iterator[str]:
     """A line for each alarm of agents, with its hosts."""
     alike: dict[str, list[str]] = {}
     for host, standing in standings:
         for alarm in standing.alarms[:MOST_ALARMS]:
             alike.setdefault(alarm[:LONGEST], []).append(host)
     for alarm, hosts in alike.items():
-        yield f"ALARM {fold(hosts)}: {line(alarm)}"
+        yield f"ALARM {names(hosts)}: {line(alarm)}"
 
 
 def records(standings: Iterable[tuple[str, Standing]]) -> list[Mapping[str, object]]:

@@ -203,9 +203,12 @@ def test_over_standard_input_nothing_can_be_changed_nor_the_log_be_read(run: Pat
 @pytest.mark.covers("sec:audit")
 def test_what_the_front_does_itself_is_recorded_before_it_is_answered(run: Path) -> None:
     (made,) = ask(run, LocalRequest(noted=Noted(method="Renew", outcome="begun", detail="a new key")))
-    last = told(run)[-1]
-    assert (last["method"], last["outcome"], last["detail"]) == ("Renew", "begun", "a new key")
+    last = [item for item in told(run) if item["method"] == "Renew"][-1]
+    assert (last["outcome"], last["detail"]) == ("begun", "a new key")
     assert made.noted.standing.audit_sequence == last["sequence"]
+    ask(run, LocalRequest(noted=Noted(method="Check", outcome="refused", detail="no certificate")), Caller())
+    (unknown,) = [item for item in told(run) if item["detail"] == "no certificate"]
+    assert (unknown["user"], unknown["outcome"]) == ("", "refused")
     (odd,) = ask(run, LocalRequest(noted=Noted(method="Renew", outcome="perhaps")))
     assert odd.refusal.kind == REFUSAL_KIND_INVALID
 
