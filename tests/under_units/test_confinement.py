@@ -63,6 +63,7 @@ FRONT_MAY_NOT = {
     "write the denylist": touched("/var/lib/fleetmedic/trust"),
     "write to the run folder": touched("/run/fleetmedic"),
     "write to /run": touched("/run"),
+    "write to what all may write": touched("/run/lock"),
     "write to a home": touched("/home/deploy"),
     "read a home": ("/bin/ls", "/home/deploy"),
     "read passwords": ("/bin/cat", "/etc/shadow"),
