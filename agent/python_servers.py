@@ -62,8 +62,9 @@ def find(everybody: Mapping[int, Process]) -> Iterator[Server]:
             known[process.pid] = program(_title(process.pid))
         return known[process.pid]
 
+    ours = set(_ours(everybody))
     for process in everybody.values():
-        if not _may_be(process):
+        if not _may_be(process) or process.pid in ours:
             continue
         parent = everybody.get(process.parent)
         said = program_of(process)
@@ -71,6 +72,14 @@ def find(everybody: Mapping[int, Process]) -> Iterator[Server]:
             yield Server(process, said, _app(_title(process.pid)))
         elif not said and not _may_be(parent) and _begins_container(process, everybody):
             yield Server(process, PYTHON, "")
+
+
+def _ours(everybody: Mapping[int, Process]) -> Iterator[int]:
+    """This process and the Pythons that led to it: over SSH into a container they are no server that it begins with."""
+    process = everybody.get(os.getpid())
+    while process is not None and _may_be(process):
+        yield process.pid
+        process = everybody.get(process.parent)
 
 
 def _may_be(process: Process | None) -> bool:

@@ -52,23 +52,6 @@ BOUNDS = (
     ),
     click.option("-T", "--connect-timeout", metavar="TIME", help="For TCP and TLS of one host [default: 1.5s]."),
 )
-SSH = (
-    click.option(
-        "-u",
-        "--user",
-        "--ssh-user",
-        "ssh_user",
-        metavar="NAME",
-        help="Who logs in over SSH where the inventory does not say [default: root].",
-    ),
-    click.option("--private-key", metavar="FILE", help="An SSH key to log in with, besides ssh-agent's and ~/.ssh."),
-    click.option(
-        "--known-hosts",
-        multiple=True,
-        metavar="FILE",
-        help="The SSH keys of hosts [default: ~/.ssh/known_hosts and the system's]; a host in none is not spoken to.",
-    ),
-)
 STORE = click.option("--store", metavar="FILE", help="The file in which runs are kept (`config show` says which).")
 NO_COLOUR = click.option("--no-color", "no_colour", is_flag=True, help="No colours (so does NO_COLOR).")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from controller.cli.options import Desk
+from controller.inventory import connection
 from controller.inventory.graph import Host, Inventory
 
 if TYPE_CHECKING:
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 
 OPTIONS = (
     click.option(
-        "-u", "--ssh-user", metavar="NAME", help="Who logs in where the inventory does not say [default: root]."
+        "-u",
+        "--user",
+        "--ssh-user",
+        "ssh_user",
+        metavar="NAME",
+        help="Who logs in where the inventory does not say [default: root].",
     ),
     click.option(
         "--private-key",
@@ -52,12 +58,18 @@ class _Named(Mapping[str, Host]):
 
 
 def destinations(
-    desk: Desk, inventory: Inventory, hosts: Sequence[Host], private_key: Path | None
+    desk: Desk, inventory: Inventory | None, hosts: Sequence[Host], private_key: Path | None
 ) -> "Mapping[str, Destination]":
-    """Where each host is logged in to, by its name. InventoryError where a variable is wrong: nobody is asked then."""
+    """Where each host is logged in to, by its name. InventoryError where a variable is wrong: nobody is asked then.
+
+    Without an inventory it is read only where some host has a gateway, which may be any of its hosts.
+    """
     from controller import ssh  # noqa: PLC0415 - 150 ms
 
-    found = (ssh.destination(host, _Named(inventory), desk.text("ssh_user")) for host in hosts)
+    if inventory is None and any(connection.ssh_address(host).gateway for host in hosts):
+        inventory = desk.inventory()
+    known = {} if inventory is None else _Named(inventory)
+    found = (ssh.destination(host, known, desk.text("ssh_user")) for host in hosts)
     return {to.name: _with_key(to, private_key) for to in found}
 
 

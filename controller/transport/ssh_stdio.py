@@ -1,7 +1,7 @@
 """One check of a host without a living agent: a visitor over SSH brings the agent along, and takes it away again.
 
-The visitor (visitor.py) is of the standard library, and run by the host's Python. It says who is there, is given
-an agent that fits, and relays its answer; when the connection ends, however that comes about, it clears up and leaves.
+The visitor (visitor.py) is of the standard library, and run by the host's Python. It says who is there, is given an
+agent that fits, and relays its answer; when the connection ends, however that comes about, it clears up and leaves.
 """
 
 import json
@@ -113,8 +113,10 @@ class Visit:
                 answer = self._intake.read(LocalResponse, body)
             except DecodeError as error:
                 raise NoVisit("sent what is no answer") from error
+            if answer.WhichOneof("response") not in ("check", "refusal"):
+                raise NoVisit("sent what is no answer")
             self._intake.admit(answer.check)
-            last = answer.check.last or not answer.HasField("check")
+            last = answer.check.last or answer.HasField("refusal")
             yield answer
 
     def leave(self) -> str:

@@ -9,7 +9,7 @@ import click
 
 from controller import changes, exit_codes, moments
 from controller.asking import Question
-from controller.cli import looking, options, targeting
+from controller.cli import looking, options, over_ssh, targeting
 from controller.cli.check.keeping import Keeping
 from controller.cli.check.once import Checking, Looked, against
 from controller.cli.check.showing import PROGRAMS, Showing, Wanted
@@ -27,7 +27,7 @@ from controller.trust.files import TrustError
 SHORTEST_INTERVAL = 2.0
 LONGEST_INTERVAL = 86400.0
 # What a monitoring system gets as UNKNOWN, in its own form.
-SSH_ALONE = ("ssh_user", "private_key", "known_hosts")
+SSH_ALONE = ("ssh_user", "known_hosts")
 FINDS_HOSTS = ("inventory", "inventory_backend")
 TROUBLES = (InventoryError, SettingError, TrustError, NoAgent, StoreError, OSError)
 
@@ -92,7 +92,7 @@ class Against:
     "it is dead. The deadline is then 60s where none is set.",
 )
 @click.option("--become", is_flag=True, help="With --via ssh: be root there by sudo, where the login is another's.")
-@options.several(options.SSH)
+@options.several(over_ssh.OPTIONS)
 @options.STORE
 def command(
     pattern: str | None,
@@ -110,6 +110,7 @@ def command(
     strict: bool,
     no_colour: bool,
     become: bool,
+    private_key: Path | None,
     limit: str | None,
     list_hosts: bool,
     expect: int | None,
@@ -136,7 +137,7 @@ def command(
     held = Against(baseline, new)
     interval = _interval(watch)
     _refuse_odd_mix(form, held, watching=interval is not None, paste=paste)
-    by_ssh = _by_ssh(flags, become=become)
+    by_ssh = _by_ssh(flags, become=become, private_key=private_key)
     if output_dir is not None and interval is not None:
         raise click.UsageError("--output-dir is for one look: without --watch")
     wanted = Wanted("paste" if paste else form, show == "all", not no_fold, no_colour, strict)
@@ -152,15 +153,16 @@ def command(
             target = targeting.settled(desk, target)
             narrowed = _given({"limit": target.limit})
             lenient = " --allow-unmatched" if allow_unmatched else ""
-            again = _again(desk, flags, asked, become=become)
+            login = _login(become=become, private_key=private_key)
+            again = _again(desk, flags, f"{login}{asked}")
             showing = Showing(desk, wanted, replace(again, limit=f"{narrowed}{lenient}"))
             # A run is like another where it is of the same hosts.
             alike = f"{narrowed}{asked}".strip()
             chosen = looking.choose(desk, target)
             if by_ssh:
-                from controller.cli.check import over_ssh  # noqa: PLC0415 - paramiko costs every other check 150 ms
+                from controller.cli.check import visited  # noqa: PLC0415 - paramiko costs every other check 150 ms
 
-                chosen = over_ssh.visited(desk, chosen, over_ssh.Login(become, _one(flags["private_key"])))
+                chosen = visited.visited(desk, chosen, visited.Login(become, private_key))
             checking = Checking(desk, chosen, question, alike, keeping, showing)
             if interval is not None:
                 from controller.cli.check import watching  # noqa: PLC0415 - few ask for it
@@ -197,24 +199,24 @@ def _refuse_odd_mix(form: str, held: Against, *, watching: bool, paste: bool) ->
         raise click.UsageError("--watch goes with --format text and jsonl")
 
 
-def _by_ssh(flags: Mapping[str, str | Sequence[str] | None], *, become: bool) -> bool:
+def _by_ssh(flags: Mapping[str, str | Sequence[str] | None], *, become: bool, private_key: Path | None) -> bool:
     if flags["via"] == "ssh":
         return True
-    if become or any(flags[name] for name in SSH_ALONE):
+    if become or private_key is not None or any(flags[name] for name in SSH_ALONE):
         raise click.UsageError("--become, --user, --private-key and --known-hosts go with --via ssh")
     return False
 
 
-def _one(value: str | Sequence[str] | None) -> str | None:
-    return value if isinstance(value, str) else None
+def _login(*, become: bool, private_key: Path | None) -> str:
+    """As it was given."""
+    return _given({"private_key": None if private_key is None else str(private_key)}) + (" --become" if become else "")
 
 
-def _again(desk: Desk, flags: Mapping[str, str | Sequence[str] | None], asked: str, *, become: bool) -> Again:
+def _again(desk: Desk, flags: Mapping[str, str | Sequence[str] | None], asked: str) -> Again:
     # Without an inventory there is one host, and no name for it is needed.
     hosts = " {hosts}" if desk.sources() else ""
-    wish = " --become" if become else ""
     return Again(
-        f"fleetmedic check{hosts}{_given(flags)}{wish}{asked}",
+        f"fleetmedic check{hosts}{_given(flags)}{asked}",
         _given({name: value for name, value in flags.items() if name not in ("store", "via", *SSH_ALONE)}),
         _given({"store": flags.get("store")}),
         silent="" if flags["via"] == "ssh" else _given({name: flags.get(name) for name in FINDS_HOSTS}),

@@ -1,20 +1,19 @@
 """check --via ssh: how the hosts of one command are visited, from the settings and the inventory."""
 
 import threading
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from controller import ssh
-from controller.bootstrap import bundle, packing
+from controller.bootstrap import packing
 from controller.bootstrap.bundle import BundleError, Facts
-from controller.calling import Bounds, LocalTrouble
+from controller.calling import LocalTrouble
+from controller.cli import over_ssh
 from controller.cli.looking import Asked
 from controller.cli.options import Desk
 from controller.inventory import connection
 from controller.inventory.graph import Host
 from controller.inventory.origins import InventoryError
-from controller.ssh import Destination, Trust
+from controller.ssh import Destination
 from controller.transport import ssh_stdio
 from controller.transport.ssh_stdio import Parcel, There
 from controller.visiting import Visits, Way
@@ -29,7 +28,7 @@ class Login:
     """What the command line says of it, for hosts of which the inventory does not."""
 
     become: bool = False
-    private_key: str | None = None
+    private_key: Path | None = None
 
 
 def visited(desk: Desk, asked: Asked, login: Login) -> Asked:
@@ -37,40 +36,22 @@ def visited(desk: Desk, asked: Asked, login: Login) -> Asked:
     if asked.here:
         raise InventoryError("--via ssh: no inventory says which hosts: give one with -i FILE")
     hosts = [host for host in asked.hosts if connection.has_ssh(host)]
-    known = _gateways(desk, hosts)
-    key = None if login.private_key is None else Path(login.private_key).expanduser()
-    if key is not None and not key.is_file():
-        raise InventoryError(f"--private-key {key}: is no file")
-    ways = {}
-    for host in hosts:
-        to = _keyed(ssh.destination(host, known, desk.text("ssh_user")), key)
-        become = to.user != "root" and (login.become or connection.becomes(host))
-        ways[host.name] = Way(to, become, connection.python(host) or ssh_stdio.PYTHON)
-    files = tuple(Path(file) for file in desk.text("known_hosts").split("\n"))
-    patience = desk.seconds("connect_timeout") if _is_set(desk, "connect_timeout") else CONNECT
-    visits = Visits(ways, Trust(files, patience), _Bundles(Path(desk.text("bundles"))).pack)
-    return replace(asked, visits=visits, bounds=_bounds(desk, asked.bounds))
+    places = over_ssh.destinations(desk, None, hosts, login.private_key)
+    ways = {host.name: _way(host, places[host.name], login) for host in hosts}
+    patience = desk.seconds("connect_timeout") if _set(desk, "connect_timeout") else CONNECT
+    trust = replace(over_ssh.trust(desk), patience=patience)
+    visits = Visits(ways, trust, _Bundles(Path(desk.text("bundles"))).pack)
+    bounds = asked.bounds if _set(desk, "deadline") else replace(asked.bounds, deadline=DEADLINE)
+    return replace(asked, visits=visits, bounds=bounds)
 
 
-def _is_set(desk: Desk, name: str) -> bool:
+def _way(host: Host, to: Destination, login: Login) -> Way:
+    become = to.user != "root" and (login.become or connection.becomes(host))
+    return Way(to, become, connection.python(host) or ssh_stdio.PYTHON)
+
+
+def _set(desk: Desk, name: str) -> bool:
     return desk.settings[name].origin != "default"
-
-
-def _bounds(desk: Desk, given: Bounds) -> Bounds:
-    return given if _is_set(desk, "deadline") else replace(given, deadline=DEADLINE)
-
-
-def _gateways(desk: Desk, hosts: Sequence[Host]) -> Mapping[str, Host]:
-    """All hosts that a gateway may be, where any of these goes by one."""
-    if not any(connection.ssh_address(host).gateway for host in hosts):
-        return {}
-    inventory = desk.inventory()
-    return {host.name: host for host in inventory.resolved(inventory.members("all"))}
-
-
-def _keyed(to: Destination, key: Path | None) -> Destination:
-    gateway = None if to.gateway is None else _keyed(to.gateway, key)
-    return replace(to, key=to.key or key, gateway=gateway)
 
 
 class _Bundles:
@@ -87,7 +68,7 @@ class _Bundles:
         with self._lock:
             if facts not in self._made:
                 try:
-                    self._made[facts] = packing.pack(bundle.find(self._root, facts))
+                    self._made[facts] = packing.pack(packing.fitting(self._root, facts))
                 except BundleError as error:
                     self._made[facts] = str(error)
             made = self._made[facts]
