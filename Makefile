@@ -33,6 +33,14 @@ $(UV):
 	$(UV) pip install -q --python .cache/semgrep/bin/python --compile-bytecode --group semgrep
 	@touch $@
 
+# What agents are installed from, made by the product's own command while a package index can be reached: for the lab's
+# hosts, which are this machine's kind, and for two patch releases of Python of which one needs a wheel more.
+.cache/bundles/.made: pyproject.toml | install
+	@set -e; for kind in "$$($(PYTHON) -c 'import os, platform; print(platform.python_version(), os.confstr("CS_GNU_LIBC_VERSION"))')" \
+		"3.11.2 glibc 2.36" "3.11.9 glibc 2.36"; do set -- $$kind; \
+		$(VENV)/fleetmedic agent bundle --python $$1 --machine $$(uname -m) --libc $$3 --bundles .cache/bundles; done
+	@touch $@
+
 install: .venv/.dev
 	@$(VENV)/python -m compileall -q agent controller protos
 
@@ -76,7 +84,7 @@ system:
 		$$sudo apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing; fi
 
-test: system install lint .cache/oracle/.installed
+test: system install lint .cache/oracle/.installed .cache/bundles/.made
 	tests/run
 
 # Inventories and patterns at random, ours beside ansible-core's. DRAWS=500 takes about five minutes; SEED is the first.

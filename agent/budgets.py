@@ -34,6 +34,7 @@ PROBE_KILL: Mapping[str, float] = MappingProxyType(
         "python": 2.0,
         "processes": 3.0,
         "errors": 6.0,
+        "own_certificate": 2.0,
     }
 )
 

@@ -16,6 +16,7 @@ from agent.recorder import BAD, Recorder
 from agent.registry import Rule
 from agent.rule import Limits, Seen, finding, seconds
 from agent.rules import docker
+from agent.standing import standing
 from fleetmedic.v1.agent_pb2 import (
     SNAPSHOT_POLICY_ALWAYS,
     SNAPSHOT_POLICY_BAD,
@@ -268,6 +269,7 @@ def _answer(
     if received is not None:
         made.agent.CopyFrom(medic.identity)
         made.clock.CopyFrom(clock(received))
+        made.standing.CopyFrom(standing(medic.config))
     return made
 
 

@@ -24,6 +24,8 @@ DEFAULT_FILE = Path("/etc/fleetmedic/agent.toml")
 DEFAULT_PORT = 7443
 LONGEST_PAUSE = 24 * 3600
 UNSAID = Path()
+ROLES = ("observer", "responder", "admin")
+USER = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 LOGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.$-]{0,62}")
 CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
@@ -81,6 +83,7 @@ class Config:
     listen: str = f"0.0.0.0:{DEFAULT_PORT}"
     tls: TlsFiles | None = None
     front_user: str = ""
+    roles: Mapping[str, str] = field(default_factory=dict)
     discover: bool = True
     sample_seconds: float = 120.0
     postgres: tuple[PostgresLogin, ...] = ()
@@ -161,6 +164,21 @@ def _kept_beside(state: Path, uid: int) -> tuple[Path, Path]:
     return folder / "trust", folder / "audit"
 
 
+def of_visit(folder: Path, rules: "tuple[Rule, ...]", environment: Mapping[str, str]) -> tuple[Config, str]:
+    """For a look that leaves nothing behind: all it writes lies in `folder`. And why agent.toml is not heeded, if so.
+
+    Only root heeds it: others could not read the secrets that it names.
+    """
+    own = read = Config(None, socket.gethostname(), folder / "state", folder / "run")
+    trouble = ""
+    if os.geteuid() == 0:
+        try:
+            read = load(None, rules, environment)
+        except ConfigError as error:
+            trouble = str(error)
+    return replace(read, front_user="", state=own.state, run=own.run, trust=own.trust, audit=own.audit), trouble
+
+
 def _text(file: Path) -> str:
     try:
         about = file.stat()
@@ -190,6 +208,7 @@ def _config(top: Table, rules: "tuple[Rule, ...] | None", environment: Mapping[s
         audit=Path(top.text_of("audit", str(audit))),
         tls=_tls(top.table("tls")),
         front_user=_front_user(top),
+        roles=_roles(top.table("roles")),
         discover=top.flag("discover", default=True),
         sample_seconds=sampler.number("seconds", 120.0),
         postgres=tuple(_postgres(table, logs_in=rules is not None) for table in top.tables("postgres")),
@@ -227,6 +246,18 @@ def _front_user(top: Table) -> str:
         except KeyError as error:
             raise top.refuse("front_user", f"no user {user!r} on this host: useradd --system {user}") from error
     return user
+
+
+def _roles(table: Table) -> Mapping[str, str]:
+    """Users of the organisation who have a lower role on this host than their certificates say."""
+    made = {}
+    for user in table.values:
+        made[user] = table.text_of(user)
+        if not USER.fullmatch(user):
+            raise table.refuse(user, "is no user name: small letters, digits, dots, hyphens, underscores")
+        if made[user] not in ROLES:
+            raise table.refuse(user, f"{made[user]!r} is no role: one of {', '.join(ROLES)}")
+    return made
 
 
 def _listen(top: Table) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes
+
+from agent import operators
 
 # As the answers carry it.
 HIGHEST_NUMBER = 2**63 - 1
@@ -22,19 +23,22 @@ class OlderList(DenylistError):
 
 @dataclass(frozen=True, slots=True)
 class Denylist:
-    """`number` rises with each list; `serials` are of certificates; past `renew_by` a newer one was to be there."""
+    """`number` rises with each list; `serials` are of certificates; past `renew_by` a newer one was to be there.
+
+    `fingerprint` is of the whole, signature and all.
+    """
 
     number: int
     serials: frozenset[int]
     renew_by: datetime.datetime | None
-    der: bytes
+    fingerprint: bytes
 
 
 def read(pem: bytes, authorities: Sequence[x509.Certificate]) -> Denylist:
     """The list that a PEM revocation list is. DenylistError where none of the authorities signed it, or it is odd."""
     try:
         return _read(x509.load_pem_x509_crl(pem), authorities)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except operators.UNREAD as error:
         # A parser's message would quote what it read.
         raise DenylistError("is no PEM revocation list") from error
 
@@ -52,7 +56,7 @@ def _read(found: x509.CertificateRevocationList, authorities: Sequence[x509.Cert
     if not 0 < number <= HIGHEST_NUMBER:
         raise DenylistError("has a number that is out of range")
     serials = frozenset(revoked.serial_number for revoked in found)
-    return Denylist(number, serials, found.next_update_utc, found.public_bytes(serialization.Encoding.DER))
+    return Denylist(number, serials, found.next_update_utc, found.fingerprint(hashes.SHA256()))
 
 
 def _signed(found: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
@@ -61,12 +65,14 @@ def _signed(found: x509.CertificateRevocationList, authority: x509.Certificate) 
 
 
 def newer(offered: Denylist, held: Denylist | None) -> Denylist:
-    """The list to go by from now on. OlderList where `offered` was replaced, or differs under the same number.
+    """The list to go by from now on. OlderList where `offered` was replaced, or names others under the same number.
 
-    The same list again is no fault: a push may be repeated.
+    The same list again is no fault, signed anew or not: a push may be repeated.
     """
-    if held is None or offered.number > held.number or offered.der == held.der:
+    if held is None or offered.number > held.number:
         return offered
     if offered.number == held.number:
+        if offered.serials == held.serials:
+            return offered
         raise OlderList(f"has the number {held.number} of another list")
     raise OlderList(f"has the number {offered.number}, and {held.number} is here already")

@@ -46,7 +46,10 @@ NOTHING_HERE: Mapping[str, str] = {
     "page": "no page to ask for: agent.toml has no [[page]], the inventory no fleetmedic_pages",
     "dependency": "no dependency is named: agent.toml has no [[dependency]], the inventory no fleetmedic_dependencies",
     "python": "no Python server found",
+    "own_certificate": "agent.toml has no [tls], and so this agent no certificate of its own",
 }
+# agent.toml alone says where these are.
+NEVER_FOUND = frozenset({"own_certificate"})
 
 
 def run(config: Config, locks: Path) -> DiscoverySnapshot:
@@ -69,7 +72,8 @@ def _add_found(made: DiscoverySnapshot, config: Config, locks: Path) -> None:
     if snapshot.HasField("failure"):
         # It says nothing of any server: not looked, and not down.
         detail = f"discovery: {snapshot.failure.detail}"
-        made.blind.extend(_blind(probe, FAILURE_KIND_OUT_OF_TIME, detail) for probe in (*NOTHING_HERE, "filesystem"))
+        unseen = [probe for probe in (*NOTHING_HERE, "filesystem") if probe not in NEVER_FOUND]
+        made.blind.extend(_blind(probe, FAILURE_KIND_OUT_OF_TIME, detail) for probe in unseen)
         return
     known = {_place(target) for target in made.targets}
     found = snapshot.discovery.targets
@@ -155,8 +159,15 @@ def named(config: Config) -> Iterator[Target]:
     if config.docker_socket or config.docker_expected:
         # Whoever expects containers expects an engine: without its socket it is down, not absent.
         yield _docker_target(config.docker_socket or DOCKER_SOCKET, config.file.name if config.file else "")
+    yield from _own_certificate(config)
     for point in () if config.discover else config.mounts:
         yield Target(probe="filesystem", service="host", name=point, origin=config.file.name if config.file else "")
+
+
+def _own_certificate(config: Config) -> Iterator[Target]:
+    if config.tls is not None:
+        origin = config.file.name if config.file else ""
+        yield Target(probe="own_certificate", service="fleetmedic", name=str(config.tls.certificate), origin=origin)
 
 
 def _docker_target(socket: str, origin: str) -> Target:

@@ -4,8 +4,18 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
+
+# What a parser of certificates and lists raises for what it can't read.
+UNREAD = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 class AuthorityError(Exception):
@@ -16,7 +26,7 @@ def authorities(pem: bytes) -> tuple[x509.Certificate, ...]:
     """The certificates of a client_ca file: one, or several while one takes over from another. AuthorityError."""
     try:
         found = tuple(x509.load_pem_x509_certificates(pem))
-    except ValueError as error:
+    except UNREAD as error:
         raise AuthorityError("is no PEM certificate") from error
     organisation(found)
     return found
@@ -35,7 +45,7 @@ def organisation(among: Iterable[x509.Certificate]) -> str:
 def _organisation(authority: x509.Certificate) -> str:
     try:
         found = authority.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
-    except ValueError as error:
+    except UNREAD as error:
         raise AuthorityError("holds a name that can't be read") from error
     return str(found[0].value) if found else ""
 
@@ -50,6 +60,6 @@ def issued(certificate: x509.Certificate, among: Iterable[x509.Certificate]) -> 
 def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
+    except (*UNREAD, InvalidSignature):
         return False
     return True

@@ -14,8 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from agent import boundary, budgets, frames, jobs, local, resident, sampler
+from agent import boundary, budgets, frames, jobs, local, recording, resident, sampler
 from agent.check import Medic
+from agent.journal import audit, requests
 from fleetmedic.v1.local_pb2 import REFUSAL_KIND_BUSY, REFUSAL_KIND_NOT_PERMITTED, LocalRequest, LocalResponse, Refusal
 from fleetmedic.v1.snapshot_pb2 import Target
 
@@ -28,6 +29,10 @@ LONGEST_SAMPLE = 30
 CALLER_PATIENCE = 5
 RESIDENT_PAUSE = 1.0
 MOST_CALLERS = 32
+# The audit log is read through so often, in seconds: an edit in the middle of it shows nowhere else.
+AUDIT_PAUSE = 3600.0
+# How long the first call may be kept waiting for the log's head at the start; a disk that hangs is not waited for.
+AUDIT_PATIENCE = 1.0
 
 
 @dataclass(slots=True)
@@ -36,11 +41,14 @@ class Worker:
 
     medic: Medic
     allowed: frozenset[int]
+    front: int
     listener: socket.socket
     callers: set[int] = field(default_factory=set)
     sampling: int = 0
     next_sample: float = 0.0
     sample_due: float = 0.0
+    auditing: int = 0
+    next_audit: float = 0.0
     residents: dict[int, bytes] = field(default_factory=dict)
     resident_due: dict[bytes, float] = field(default_factory=dict)
 
@@ -55,7 +63,9 @@ def run(medic: Medic) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
     alone = _alone(medic)
-    worker = Worker(medic, _allowed(medic), _listen(medic))
+    opening = _open_audit(medic)
+    front = _front(medic)
+    worker = Worker(medic, frozenset({0, os.geteuid(), front}), front, _listen(medic), auditing=opening)
     with selectors.DefaultSelector() as selector:
         selector.register(worker.listener, selectors.EVENT_READ)
         selector.register(wake_reader, selectors.EVENT_READ)
@@ -101,14 +111,40 @@ def _alone(medic: Medic) -> int:
     return descriptor
 
 
-def _allowed(medic: Medic) -> frozenset[int]:
-    front = medic.config.front_user
-    return frozenset({0, os.geteuid()} | ({pwd.getpwnam(front).pw_uid} if front else set()))
+def _front(medic: Medic) -> int:
+    """The user whose word on a caller counts."""
+    user = medic.config.front_user
+    return pwd.getpwnam(user).pw_uid if user else os.geteuid()
+
+
+def _open_audit(medic: Medic) -> int:
+    """Says in the log that this worker began; 0, or the process that hangs at it."""
+    said = f"the worker of fleetmedic-agent {medic.identity.version}, boot {medic.identity.boot_id}"
+    record = audit.Record(audit.OWN, "", "work", "begun", said)
+
+    def begin() -> None:
+        with suppress(audit.AuditError):
+            audit.append(medic.config.audit, medic.config.run, record, time.time())
+
+    pid = _fork(begin)
+    end = time.monotonic() + AUDIT_PATIENCE
+    while time.monotonic() < end:
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            return 0
+        time.sleep(0.002)
+    return pid
+
+
+def _read_audit(medic: Medic) -> None:
+    # What can't be read can't be written either, and that is told already.
+    with suppress(OSError):
+        audit.verify(medic.config.audit, medic.config.run)
 
 
 def _next_turn(worker: Worker) -> float:
     due = [max(worker.next_sample, worker.sample_due if worker.sampling else 0.0)]
     due += worker.resident_due.values()
+    due += [] if worker.auditing else [worker.next_audit]
     return max(0.0, min(due) - time.monotonic())
 
 
@@ -118,6 +154,9 @@ def _start_due(worker: Worker) -> None:
         worker.next_sample = now + worker.medic.config.sample_seconds
         worker.sample_due = now + 2 * LONGEST_SAMPLE
         worker.sampling = _fork(lambda: _sample(worker.medic))
+    if now >= worker.next_audit and not worker.auditing:
+        worker.next_audit = now + AUDIT_PAUSE
+        worker.auditing = _fork(lambda: _read_audit(worker.medic))
     for key, due in list(worker.resident_due.items()):
         if now >= due:
             del worker.resident_due[key]
@@ -165,19 +204,29 @@ def _accept(worker: Worker) -> None:
             with suppress(OSError):
                 frames.write(connection.fileno(), LocalResponse(refusal=refusal))
             return
-        worker.callers.add(_fork(lambda: _serve(worker.medic, connection), connection.fileno()))
+        # Who is not the front is who the kernel says.
+        user = "" if uid == worker.front else requests.user(uid)
+        worker.callers.add(_fork(lambda: _serve(worker.medic, connection, user), connection.fileno()))
 
 
-def _serve(medic: Medic, connection: socket.socket) -> None:
+def _serve(medic: Medic, connection: socket.socket, user: str) -> None:
     """In the caller's own process: one request, its answers. The alarm ends it where nothing else does."""
     signal.alarm(CALLER_PATIENCE)
     request = frames.read(connection.fileno(), LocalRequest)
     received = time.time()
     if request is None:
         return
+    request.caller.user = user or request.caller.user or requests.local_user()
     signal.alarm(int(local.budget(request) + 3))
-    for answer in local.answer(medic, request, received, connection.fileno()):
-        frames.write(connection.fileno(), answer)
+    last = None
+    try:
+        for last in local.answer(medic, request, received, connection.fileno()):
+            frames.write(connection.fileno(), last)
+    finally:
+        # Whoever asked waits for the end of the answer, and not for our disk.
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        recording.after(medic, request, last)
 
 
 def _reap(worker: Worker) -> None:
@@ -189,7 +238,9 @@ def _reap(worker: Worker) -> None:
         if pid == 0:
             return
         worker.callers.discard(pid)
-        if pid == worker.sampling:
+        if pid == worker.auditing:
+            worker.auditing = 0
+        elif pid == worker.sampling:
             worker.sampling = 0
             _reconcile(worker)
         elif key := worker.residents.pop(pid, None):
@@ -212,7 +263,7 @@ def _reconcile(worker: Worker) -> None:
 
 def _end(worker: Worker) -> None:
     """SIGKILL to what is left: a check can be asked again, and nothing here changes the host."""
-    forked = {*worker.callers, *worker.residents, worker.sampling} - {0}
+    forked = {*worker.callers, *worker.residents, worker.sampling, worker.auditing} - {0}
     for pid in forked:
         jobs.kill_group(pid)
     end = time.monotonic() + budgets.ANSWER_MARGIN

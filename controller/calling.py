@@ -68,17 +68,13 @@ def raise_descriptor_limit(wanted: int) -> int:
     return max(1, soft - DESCRIPTORS_KEPT)
 
 
-class Calls:
-    """The bounds that all calls of one command share; `connections` may be open at once."""
+class Within:
+    """The bounds that all of one command share, and its clock."""
 
-    def __init__(self, identity: mtls.Identity, bounds: Bounds, connections: int) -> None:
+    def __init__(self, bounds: Bounds) -> None:
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
-        self._credentials = identity.credentials()
         self._bounds = bounds
-        self._slots = asyncio.Semaphore(bounds.forks)
-        self._open = asyncio.Semaphore(connections)
-        self._lookups = asyncio.Semaphore(LOOKUPS_AT_ONCE)
 
     @property
     def deadline(self) -> float:
@@ -98,6 +94,17 @@ class Calls:
         if left <= 0:
             raise LocalTrouble(f"not begun within the deadline of {self._bounds.deadline:g}s")
         return left
+
+
+class Calls(Within):
+    """The calls of one command; `connections` may be open at once."""
+
+    def __init__(self, identity: mtls.Identity, bounds: Bounds, connections: int) -> None:
+        super().__init__(bounds)
+        self._credentials = identity.credentials()
+        self._slots = asyncio.Semaphore(bounds.forks)
+        self._open = asyncio.Semaphore(connections)
+        self._lookups = asyncio.Semaphore(LOOKUPS_AT_ONCE)
 
     @asynccontextmanager
     async def channel(self, endpoint: Endpoint) -> "AsyncIterator[Line]":
@@ -160,16 +167,22 @@ class Calls:
         # As with connections: names that nobody answers for must not starve the others.
         late = self._loop.call_later(SLOT_HOLD, slot.give_back)
         try:
-            patience = min(self._bounds.connect, self.left())
-            found: asyncio.Future[str] = self._loop.create_future()
-            # A thread that nobody waits for: getaddrinfo can't be told to stop, and an executor is joined at exit.
-            threading.Thread(target=_look_up, args=(endpoint.address, self._loop, found), daemon=True).start()
-            return await asyncio.wait_for(found, patience)
-        except TimeoutError as error:
-            raise Unreachable(f"the name {endpoint.address} was not resolved in {self._bounds.connect:g}s") from error
+            return await resolve(endpoint.address, min(self._bounds.connect, self.left()))
         finally:
             late.cancel()
             slot.give_back()
+
+
+async def resolve(name: str, patience: float) -> str:
+    """The first address of a name, within so many seconds. Unreachable where it has none."""
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[str] = loop.create_future()
+    # A thread that nobody waits for: getaddrinfo can't be told to stop, and an executor is joined at exit.
+    threading.Thread(target=_look_up, args=(name, loop, found), daemon=True).start()
+    try:
+        return await asyncio.wait_for(found, patience)
+    except TimeoutError as error:
+        raise Unreachable(f"the name {name} was not resolved in {patience:g}s") from error
 
 
 class _Slot:

@@ -8,7 +8,9 @@ import grpc.aio
 
 from controller.endings import State
 from controller.inventory.connection import Endpoint
+from controller.transport.mtls import PING_PATIENCE
 
+UNTRUSTED = "the agent's certificate is out of date, or not from the authority given with --ca"
 NO_ANSWER = "sent what is no answer: another program, or an agent of another version, listens there"
 
 
@@ -27,11 +29,25 @@ CONNECTION_CAUSES: Sequence[tuple[re.Pattern[str], str]] = (
     ),
     (
         _text("certificate verify failed|CERTIFICATE_VERIFY_FAILED|unknown ca|expired"),
-        "the agent's certificate is out of date, or not from the authority given with --ca",
+        UNTRUSTED,
     ),
     (
         _text("handshake|ssl|tls|certificate|closed"),
         "TLS was refused: is our certificate from the authority that this agent trusts?",
+    ),
+)
+# The same of a call that was taken: what became of its connection. Other texts are the agent's own words.
+LOST: Sequence[tuple[re.Pattern[str], tuple[State, str]]] = (
+    (
+        _text("ping timeout|keepalive"),
+        (
+            State.TIMEOUT,
+            f"connected, then not a sign for {PING_PATIENCE:g}s: host down, network cut, or its agent is stopped",
+        ),
+    ),
+    (
+        _text(r"^stream removed|^socket closed|^recvmsg|^connection reset|^broken pipe"),
+        (State.FAILED, "the connection was cut in the middle of its answer: agent ended, or network cut"),
     ),
 )
 
@@ -54,7 +70,7 @@ def rpc_cause(
     if NO_DESCRIPTORS.search(details):
         return State.NOT_ATTEMPTED, "this machine ran out of open files: raise ulimit -n"
     if connected:
-        return State.FAILED, details
+        return next((ending for pattern, ending in LOST if pattern.search(details)), (State.FAILED, details))
     known = (cause for pattern, cause in CONNECTION_CAUSES if pattern.search(details))
     cause = next(known, details.partition("\n")[0][:200])
     return State.UNREACHABLE, cause.replace("{port}", str(endpoint.port)).replace("{name}", endpoint.name)

@@ -1,19 +1,22 @@
 """Asks many agents who they are: versions, clocks and checks; one answer or cause for each host."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from time import time
+from typing import TYPE_CHECKING
 
-import grpc
-import grpc.aio
-
-from controller.calling import Bounds, Calls, Line, raise_descriptor_limit
+from controller import telling
+from controller.calling import Bounds
 from controller.endings import State
-from controller.fan_out import Ending, Interrupted, fan_out
+from controller.fan_out import Interrupted
 from controller.inventory.connection import AGENTLESS, Endpoint
+from controller.telling import Told
 from controller.transport import mtls
-from controller.transport.answers import Intake
-from fleetmedic.v1.agent_pb2 import DescribeRequest, DescribeResponse
+from fleetmedic.v1.agent_pb2 import DescribeRequest, DescribeResponse, Standing
+
+if TYPE_CHECKING:
+    from grpc import StatusCode
+
+REQUEST = DescribeRequest().SerializeToString()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,15 @@ class Described:
     state: State = State.OK
     round_trip: float = 0.0
     late: float | None = None
+    # What gRPC called it, where a call ended with an error.
+    code: "StatusCode | None" = None
+
+
+def standings(items: Iterable[Described]) -> Iterator[tuple[str, Standing]]:
+    """How the agents stand that said so."""
+    for item in items:
+        if item.answer is not None and item.answer.HasField("standing"):
+            yield item.host, item.answer.standing
 
 
 def without_agent(host: str) -> Described:
@@ -49,56 +61,25 @@ async def describe(
 
     Each host is asked twice on one channel: the second call tells the time without a set-up.
     """
-    calls = Calls(identity, bounds, raise_descriptor_limit(2 * len(endpoints)))
-    exchanges = {endpoint: _Description() for endpoint in endpoints}
-    made: dict[str, Described] = {}
-    async for ending in fan_out(calls, exchanges, interrupted):
-        made[ending.host] = item = _described(ending)
+
+    def seen(told: Told[DescribeResponse]) -> None:
         if watch is not None:
-            watch(item)
-    return [made[endpoint.name] for endpoint in endpoints]
+            watch(described(told))
+
+    asked = dict.fromkeys(endpoints, REQUEST)
+    made = await telling.tell(
+        mtls.DESCRIBE, asked, DescribeResponse, identity, bounds, interrupted, seen, lambda *_: REQUEST
+    )
+    return [described(item) for item in made]
 
 
-def _described(ending: "Ending[_Description]") -> Described:
-    said = ending.exchange
-    answer = said.answer if ending.state == State.OK else None
-    offset, error = said.clock if answer is not None else (0.0, 0.0)
-    return Described(ending.host, answer, ending.cause, offset, error, ending.state, said.round_trip, ending.late)
-
-
-class _Description:
-    """The two questions to one host, and the answer to the second."""
-
-    def __init__(self) -> None:
-        self.connected = False
-        self.answer: DescribeResponse | None = None
-        self.clock = (0.0, 0.0)
-        self.round_trip = 0.0
-
-    async def speak(self, calls: Calls, line: Line) -> None:
-        method: grpc.aio.UnaryUnaryMultiCallable[DescribeRequest, bytes] = line.channel.unary_unary(
-            mtls.DESCRIBE, request_serializer=DescribeRequest.SerializeToString, response_deserializer=None
-        )
-        first = method(DescribeRequest(), timeout=calls.left())
-        await calls.set_up(first, line)
-        self.connected = True
-        await first
-        sent = time()
-        received = await method(DescribeRequest(), timeout=calls.left())
-        arrived = time()
-        answer = Intake().read(DescribeResponse, received)
-        there = [
-            stamp.seconds + stamp.nanos / 1e9 for stamp in (answer.clock.received_time, answer.clock.answered_time)
-        ]
-        self.round_trip = arrived - sent
-        self.clock = ((there[0] - sent) + (there[1] - arrived)) / 2, (self.round_trip - (there[1] - there[0])) / 2
-        self.answer = answer
-
-    def close(self) -> None:
-        """Nothing to do: an answer that comes later is not read by anybody."""
-
-    def verdict(self) -> tuple[State, str]:
-        return State.OK, ""
-
-    def whole(self) -> bool:
-        return self.answer is not None
+def described(told: Told[DescribeResponse]) -> Described:
+    """With the clock as it follows from the stamps of the last call and its reply."""
+    answer = told.answer
+    if answer is None:
+        return Described(told.host, None, told.cause, state=told.state, late=told.late, code=told.code)
+    there = [stamp.seconds + stamp.nanos / 1e9 for stamp in (answer.clock.received_time, answer.clock.answered_time)]
+    round_trip = told.arrived - told.sent
+    offset = ((there[0] - told.sent) + (there[1] - told.arrived)) / 2
+    error = (round_trip - (there[1] - there[0])) / 2
+    return Described(told.host, answer, told.cause, offset, error, told.state, round_trip, told.late)

@@ -38,12 +38,17 @@ answer), 3 UNKNOWN; 64 stays."""
 
 def of_check(reports: Iterable[HostReport], *, strict: bool) -> int:
     """Bits 2 and 4 only ever mean hosts."""
+    given = tuple(reports)
+    warned = strict and any(report.warns for report in given)
+    return of_states(report.state for report in given) | (WARNED if warned else 0)
+
+
+def of_states(states: Iterable[State]) -> int:
+    """2 where a host failed, 4 where one gave no answer; 0 where neither."""
     code = 0
-    for report in reports:
-        if report.state in BROKEN or report.state == State.NOT_ATTEMPTED:
+    for state in states:
+        if state in BROKEN or state == State.NOT_ATTEMPTED:
             code |= FAILED
-        if report.state in SILENT or report.state == State.UNKNOWN:
+        if state in SILENT or state == State.UNKNOWN:
             code |= UNREACHABLE
-        if strict and report.warns:
-            code |= WARNED
     return code

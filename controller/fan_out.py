@@ -8,15 +8,16 @@ once.
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from controller.calling import Calls, Line, LocalTrouble, Unreachable
+from controller.calling import LocalTrouble, Unreachable
 from controller.causes import NO_ANSWER, rpc_cause
 from controller.endings import State
 from controller.inventory.connection import Endpoint
@@ -30,13 +31,29 @@ LEFT = "asked, and left by a second interrupt before it had answered"
 FINAL = (signal.SIGTERM, signal.SIGHUP)
 
 
+class Ways(Protocol):
+    """How hosts are reached, and the bounds that one command has: calls to agents, or visits over SSH."""
+
+    @property
+    def deadline(self) -> float: ...
+
+    @property
+    def host_deadline(self) -> float | None: ...
+
+    def passed(self) -> float:
+        """Seconds since the command began."""
+
+    def channel(self, endpoint: Endpoint) -> AbstractAsyncContextManager[Any]:
+        """A line to a host, as its exchange speaks on it; the host's call begins when it is there."""
+
+
 class Exchange(Protocol):
     """What is said to one host, and what it has answered so far."""
 
     connected: bool
 
-    async def speak(self, calls: Calls, line: Line) -> None:
-        """Asks, and takes the answer to its end."""
+    async def speak(self, calls: Any, line: Any) -> None:
+        """Asks, and takes the answer to its end. `calls` is the Ways, `line` one of its lines."""
 
     def close(self) -> None:
         """The host has its ending: what comes from now on is read, but not used."""
@@ -67,10 +84,12 @@ class Ending(Generic[E]):
     # The host found the request itself wrong; `cause` says how.
     refused: bool = False
     late: float | None = None
+    # What gRPC called it, where a call ended with an error.
+    code: grpc.StatusCode | None = None
 
 
 async def fan_out(
-    calls: Calls, exchanges: Mapping[Endpoint, E], interrupted: Interrupted | None = None
+    calls: Ways, exchanges: Mapping[Endpoint, E], interrupted: Interrupted | None = None
 ) -> AsyncIterator[Ending[E]]:
     """Endings in the order in which they come. Ctrl-C is heeded where `interrupted` is given, until the loop ends."""
     asking = _Asking(calls, exchanges)
@@ -116,7 +135,7 @@ class _Host(Generic[E]):
 class _Asking(Generic[E]):
     """All hosts of one question; what ends comes through one queue."""
 
-    def __init__(self, calls: Calls, exchanges: Mapping[Endpoint, E]) -> None:
+    def __init__(self, calls: Ways, exchanges: Mapping[Endpoint, E]) -> None:
         self._calls = calls
         self._loop = asyncio.get_running_loop()
         self._came: asyncio.Queue[asyncio.Task[Ending[E] | None] | Ending[E]] = asyncio.Queue()
@@ -167,7 +186,7 @@ class _Asking(Generic[E]):
     async def _host(self, host: _Host[E]) -> Ending[E] | None:
         """None where the host had its ending before, and nothing came late."""
         timer: asyncio.TimerHandle | None = None
-        refused = False
+        code: grpc.StatusCode | None = None
         try:
             async with self._calls.channel(host.endpoint) as line:
                 host.begun = True
@@ -185,7 +204,7 @@ class _Asking(Generic[E]):
             state, cause = State.FAILED, NO_ANSWER
         except grpc.aio.AioRpcError as error:
             state, cause = rpc_cause(error, host.endpoint, self._calls.deadline, connected=host.exchange.connected)
-            refused = error.code() == grpc.StatusCode.INVALID_ARGUMENT
+            code = error.code()
         else:
             state, cause = host.exchange.verdict()
         finally:
@@ -193,11 +212,12 @@ class _Asking(Generic[E]):
                 timer.cancel()
         if host.ended:
             return self._late(host)
-        return self._ended(host, state, cause, refused=refused)
+        return self._ended(host, state, cause, code)
 
-    def _ended(self, host: _Host[E], state: State, cause: str, *, refused: bool = False) -> Ending[E]:
+    def _ended(self, host: _Host[E], state: State, cause: str, code: grpc.StatusCode | None = None) -> Ending[E]:
         host.ended = True
-        return Ending(host.endpoint.name, host.exchange, state, cause, self._calls.passed(), refused)
+        refused = code == grpc.StatusCode.INVALID_ARGUMENT
+        return Ending(host.endpoint.name, host.exchange, state, cause, self._calls.passed(), refused, code=code)
 
     def _end_early(self, host: _Host[E], state: State, cause: str) -> Ending[E]:
         host.exchange.close()

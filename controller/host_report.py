@@ -1,10 +1,10 @@
 """What one host gave: its answer, or why there is none."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from controller.endings import State
-from fleetmedic.v1.agent_pb2 import CheckResponse
+from fleetmedic.v1.agent_pb2 import CheckResponse, Standing
 from fleetmedic.v1.finding_pb2 import STATUS_INFO, STATUS_OK, STATUS_SKIPPED, STATUS_WARN, Finding, Status
 
 # What is not bad. All else is: crit, error, and what a newer agent says that this version does not know.
@@ -43,3 +43,10 @@ class HostReport:
 def judged(findings: Iterable[Finding]) -> State:
     """The state of a host that answered: a check that is crit, could not look, or is not understood, fails it."""
     return State.OK if {finding.status for finding in findings} <= HARMLESS else State.FAILED
+
+
+def standings(reports: Iterable[HostReport]) -> Iterator[tuple[str, Standing]]:
+    """How the agents stand that said so."""
+    for report in reports:
+        if report.answer.HasField("standing"):
+            yield report.host, report.answer.standing

@@ -43,12 +43,13 @@ logging.getLogger("paramiko").propagate = False
 class SshError(Exception):
     """No session with a host, or it broke; one line says which, why, and the mend. `kind` is for programs.
 
-    name, unreachable, refused, host-key, login, broken, late, too-much.
+    name, unreachable, refused, host-key, login, broken, late, too-much. `why` is the line without the host's name.
     """
 
     def __init__(self, host: str, kind: str, why: str) -> None:
         super().__init__(f"{host}: {why}")
         self.kind = kind
+        self.why = why
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,10 @@ class Session:
         finally:
             channel.close()
 
+    def hang_up(self) -> None:
+        """Ends the connection, from another thread too: whoever reads or writes on it gets an SshError."""
+        self._transport.close()
+
     def put(self, content: bytes, path: str, mode: int) -> None:
         """Writes a new file, which is nobody else's at any moment. SshError where it can't."""
         with self._sftp() as sftp, sftp.open(path, "wx") as file:
@@ -175,10 +180,13 @@ class Remote:
         self._host = host
         self._channel = channel
 
-    def write(self, data: bytes) -> None:
-        """All of it. SshError where the program has gone."""
+    def write(self, data: bytes, patience: float | None = None) -> None:
+        """All of it. SshError where the program has gone, or takes nothing for `patience` seconds."""
+        self._channel.settimeout(patience)
         try:
             self._channel.sendall(data)
+        except TimeoutError as error:
+            raise SshError(self._host, "late", f"took nothing for {patience:g}s") from error
         except OSError as error:
             raise self._broke(error) from error
 
@@ -198,6 +206,16 @@ class Remote:
     def read_error(self) -> bytes:
         """What it has written to standard error by now."""
         return self._channel.recv_stderr(MOST_ERR) if self._channel.recv_stderr_ready() else b""
+
+    def ended(self, patience: float) -> int | None:
+        """Its exit code; None where it has none after `patience` seconds, or the connection broke before it."""
+        until = time.monotonic() + patience
+        while not self._channel.exit_status_ready():
+            if time.monotonic() > until:
+                return None
+            time.sleep(PAUSE)
+        code = self._channel.recv_exit_status()
+        return None if code < 0 else code
 
     def finish(self, stdin: bytes, patience: float) -> Done:
         """Gives it `stdin` while reading what it writes, until it ends."""
@@ -271,7 +289,8 @@ def _strict(to: Destination, trust: Trust, gateway: fabric.Connection | None) ->
         forward_agent=False,
         connect_timeout=trust.patience,
         connect_kwargs={
-            "key_filename": None if to.key is None else [str(to.key)],
+            # fabric takes no None for "none".
+            **({} if to.key is None else {"key_filename": [str(to.key)]}),
             "allow_agent": trust.own_keys,
             "look_for_keys": trust.own_keys,
             "banner_timeout": trust.patience,

@@ -1,18 +1,17 @@
 """The certificates a TLS endpoint serves, whether or not they are trusted, and the files it is meant to serve."""
 
-import hashlib
 import socket
 import ssl
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 from agent import budgets, dialling
 from agent.config import Config
 from agent.named_targets import TlsEndpoint
-from fleetmedic.v1.snapshot_pb2 import Certificate, Snapshot, Target, TlsSnapshot
+from agent.openssl_fields import told
+from fleetmedic.v1.snapshot_pb2 import Snapshot, Target, TlsSnapshot
 
 
 def collect(target: Target, config: Config) -> Snapshot:
@@ -74,32 +73,7 @@ def _handshake(target: Target, made: TlsSnapshot, left: Callable[[], float]) -> 
         # Private until Python 3.13, whose public method gives bytes alone; this gives the fields too, without
         # 50 ms for importing a certificate parser.
         chain = cast("Any", secured)._sslobj.get_unverified_chain()
-        made.chain.extend(_certificate(item) for item in chain)
-
-
-def _certificate(item: Any) -> Certificate:  # noqa: ANN401 - _ssl.Certificate has no public name
-    fields = item.get_info()
-    encoded: bytes = ssl.PEM_cert_to_DER_cert(item.public_bytes())
-    made = Certificate(
-        subject=_name(fields.get("subject", ())),
-        issuer=_name(fields.get("issuer", ())),
-        serial=fields.get("serialNumber", ""),
-        names=[value for _, value in fields.get("subjectAltName", ())],
-        sha256=hashlib.sha256(encoded).hexdigest(),
-        issuer_url=next(iter(fields.get("caIssuers", ())), ""),
-    )
-    made.not_before.FromDatetime(_date(fields["notBefore"]))
-    made.not_after.FromDatetime(_date(fields["notAfter"]))
-    return made
-
-
-def _name(rows: tuple[tuple[tuple[str, str], ...], ...]) -> str:
-    parts = [f"{key}={value}" for row in rows for key, value in row]
-    return next((part.partition("=")[2] for part in parts if part.startswith("commonName=")), ", ".join(parts))
-
-
-def _date(text: str) -> datetime:
-    return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), UTC)
+        made.chain.extend(told(item.get_info(), ssl.PEM_cert_to_DER_cert(item.public_bytes())) for item in chain)
 
 
 def _is_address(host: str) -> bool:

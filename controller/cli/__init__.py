@@ -1,10 +1,9 @@
 """The command: parse, one call, render, exit code; each subcommand's file is read only when it is used."""
 
-import importlib
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from types import MappingProxyType
 
@@ -15,12 +14,13 @@ except ModuleNotFoundError:
 
 from controller import VERSION
 from controller.cli import process
+from controller.cli.lazy import Lazy, Parts
 
 USAGE = 64
 BAD_DATA = 65
 SIGNALLED = 128
 # Command: the module that has it as `command`, and its line in the help.
-COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
+COMMANDS: Parts = MappingProxyType(
     {
         "check": ("controller.cli.check", "Look at every host and say what is wrong, worst first."),
         "show": (
@@ -33,34 +33,20 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "snooze": ("controller.cli.snooze", "Findings that are to be quiet for a while: add, list, end."),
         "report": ("controller.cli.report", "A post-mortem, begun from the kept runs: Markdown and JSON."),
         "scripts": ("controller.cli.scripts", "The names a runbook knows, as thin scripts: install."),
+        "agent": ("controller.cli.agent", "Agents onto hosts over SSH, and off them: install, uninstall, bundle."),
         "login": ("controller.cli.login", "Get an operator's certificate for eight hours, from the bastion."),
         "pki": ("controller.cli.pki", "Authorities and certificates: init, issue, renew, revoke, list, show."),
+        "freeze": ("controller.cli.freeze", "Agents refuse what changes their hosts, and every command says so."),
+        "thaw": ("controller.cli.thaw", "Agents take changes again."),
+        "audit": ("controller.cli.audit", "Who asked what of the agents: list, verify, export."),
         "config": ("controller.cli.config", "The settings as they stand, each with its origin."),
     }
 )
 
 
-class Lazy(click.Group):
-    """A group that imports a command when it is called, not when the others are listed."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        found: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        return found
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
-
-
 @click.group(
     cls=Lazy,
-    # Placeholders, by which click says what was meant by a misspelt one.
-    commands={name: click.Command(name) for name in COMMANDS},
+    parts=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     invoke_without_command=True,
 )

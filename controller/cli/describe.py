@@ -8,13 +8,14 @@ from signal import Signals
 import click
 
 from controller import VERSION, asking, describing, exit_codes, fan_out
-from controller.cli import looking, options, targeting
+from controller.cli import looking, options, standings, targeting
 from controller.cli.looking import Asked
 from controller.cli.options import Desk
 from controller.cli.targeting import Target
 from controller.describing import Described
 from controller.endings import State
 from controller.inventory import connection
+from controller.render import frozen_text
 from controller.render.escape import line
 from controller.trust import files
 from fleetmedic.v1.agent_pb2 import DescribeResponse
@@ -98,6 +99,7 @@ def ask(desk: Desk, chosen: Asked, watch: Callable[[Described], None] | None = N
 
     described = fan_out.run(describing.describe(asked, identity, chosen.bounds, interrupted, watch))
     made |= {item.host: item for item in described}
+    standings.note(desk.text("store"), describing.standings(described))
     return Told([made[host.name] for host in hosts], heard[0] if heard else None)
 
 
@@ -118,6 +120,8 @@ def _text(item: Described) -> str:
         f"  boot      {line(agent.boot_id)}, kernel {line(answer.kernel)}",
         f"  you are   {line(answer.role)}; methods {', '.join(map(line, answer.methods)) or 'check, describe (local)'}",
     ]
+    stands = [(item.host, answer.standing)]
+    lines += [f"  stands    {said}" for said in (*frozen_text.freezes(stands), *frozen_text.alarmed(stands))]
     if answer.worker_error:
         return "\n".join([*lines, f"  worker    {line(answer.worker_error)}"])
     lines.append(f"  checks    {len(answer.rules)}: {', '.join(line(rule.id) for rule in answer.rules)}")
@@ -147,4 +151,6 @@ def _record(item: Described) -> dict[str, object]:
             for target in answer.targets
         ],
         "worker_error": answer.worker_error,
+        "audit_sequence": answer.standing.audit_sequence,
+        **frozen_text.standing(answer.standing),
     }

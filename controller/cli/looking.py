@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from signal import Signals
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,11 +18,14 @@ from controller.cli.targeting import Target
 from controller.endings import State
 from controller.fan_out import Interrupted
 from controller.host_report import HostReport
-from controller.inventory.connection import AGENTLESS
+from controller.inventory.connection import AGENTLESS, SSHLESS
 from controller.inventory.graph import Host
 from controller.inventory.origins import InventoryError
 from controller.transport.mtls import Identity
 from controller.trust import files
+
+if TYPE_CHECKING:
+    from controller.visiting import Visits
 
 HERE = ("all", "localhost")
 
@@ -30,7 +34,7 @@ HERE = ("all", "localhost")
 class Asked:
     """The hosts of one pattern, chosen once; without an inventory there are none, and `here` is this machine's name.
 
-    `inventory` is as a run keeps it.
+    `inventory` is as a run keeps it. With `visits` it is over SSH that they are asked.
     """
 
     pattern: str
@@ -38,6 +42,7 @@ class Asked:
     hosts: tuple[Host, ...]
     bounds: Bounds
     here: str = ""
+    visits: "Visits | None" = None
 
     @property
     def count(self) -> int:
@@ -73,8 +78,8 @@ def bounds(desk: Desk) -> Bounds:
 
 
 def identity(desk: Desk, asked: Asked) -> Identity | None:
-    """Our certificate, read anew for each look; None where nobody but this machine is asked. TrustError where bad."""
-    if asked.here:
+    """Our certificate, read anew for each look; None where no agent is called for it. TrustError where it is bad."""
+    if asked.here or asked.visits is not None:
         return None
     return files.load(desk.text("certificate"), desk.text("key"), desk.text("ca"), desk.now())
 
@@ -94,6 +99,8 @@ def look(
     interrupted: Interrupted = tell_interrupted,
 ) -> Answers:
     """`watch` sees each report as it comes in."""
+    if asked.visits is not None:
+        return asking.check_over_ssh(asked.hosts, question, asked.visits, asked.bounds, watch, interrupted)
     if trusted is None:
         return asking.check_here(question, asked.here, asked.bounds.deadline, watch)
     return asking.check_fleet(asked.hosts, question, trusted, asked.bounds, watch, interrupted)
@@ -101,9 +108,9 @@ def look(
 
 def refuse_bad_question(reports: Sequence[HostReport]) -> None:
     """A check or service that no host knows, or a pattern of hosts without agents, is the caller's mistake."""
-    given = [report for report in reports if report.cause != AGENTLESS]
+    given = [report for report in reports if report.cause not in (AGENTLESS, SSHLESS)]
     if not given:
-        raise InventoryError(f"{reports[0].host}{' and all others' if len(reports) > 1 else ''}: {AGENTLESS}")
+        raise InventoryError(f"{reports[0].host}{' and all others' if len(reports) > 1 else ''}: {reports[0].cause}")
     if all(report.refused for report in given):
         raise InventoryError(given[0].cause)
     if all(report.state == State.SKIPPED for report in given):

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from controller import settings
+from controller.cli import standings
 from controller.inventory import loading
 from controller.inventory.graph import Inventory
 from controller.inventory.origins import InventoryError
@@ -50,6 +51,23 @@ BOUNDS = (
         "--host-deadline", metavar="TIME", help="For one host, from when its call begins [default: the whole deadline]."
     ),
     click.option("-T", "--connect-timeout", metavar="TIME", help="For TCP and TLS of one host [default: 1.5s]."),
+)
+SSH = (
+    click.option(
+        "-u",
+        "--user",
+        "--ssh-user",
+        "ssh_user",
+        metavar="NAME",
+        help="Who logs in over SSH where the inventory does not say [default: root].",
+    ),
+    click.option("--private-key", metavar="FILE", help="An SSH key to log in with, besides ssh-agent's and ~/.ssh."),
+    click.option(
+        "--known-hosts",
+        multiple=True,
+        metavar="FILE",
+        help="The SSH keys of hosts [default: ~/.ssh/known_hosts and the system's]; a host in none is not spoken to.",
+    ),
 )
 STORE = click.option("--store", metavar="FILE", help="The file in which runs are kept (`config show` says which).")
 NO_COLOUR = click.option("--no-color", "no_colour", is_flag=True, help="No colours (so does NO_COLOR).")
@@ -126,4 +144,6 @@ def desk(**flags: str | Sequence[str] | None) -> Desk:
         if value is not None and value != ()
     }
     environment = dict(os.environ)  # noqa: TID251 - the edge
-    return Desk(settings.resolve(given, environment, os.geteuid()), environment)
+    made = Desk(settings.resolve(given, environment, os.geteuid()), environment)
+    standings.remind(made.text("store"))
+    return made

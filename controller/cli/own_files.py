@@ -5,9 +5,13 @@ from controller.cli.options import Desk
 
 
 def warn(desk: Desk) -> None:
-    """A line for each of them that other settings hide: what was just written would not be used."""
+    """A line where other settings hide them: what was just written would not be used."""
     own = settings.own_folder(desk.environment)
-    for name, file in settings.OWN_FILES.items():
-        setting = desk.settings[name]
-        if setting.origin != "default" and setting.value != str(own / file):
-            desk.warn(f"{name} is {setting.value} ({setting.origin}): commands use that, and not {own / file}")
+    hiding = {
+        name: desk.settings[name]
+        for name, file in settings.OWN_FILES.items()
+        if desk.settings[name].origin != "default" and desk.settings[name].value != str(own / file)
+    }
+    if hiding:
+        told = ", ".join(f"{name} ({setting.origin})" for name, setting in hiding.items())
+        desk.warn(f"commands don't use what is in {own}: other settings say where these are: {told}")

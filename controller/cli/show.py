@@ -11,11 +11,12 @@ from controller import exit_codes, tables
 from controller.asking import Answers, Question
 from controller.cli import kept, looking, options, targeting
 from controller.cli.options import Desk
+from controller.cli.standings import note
 from controller.cli.targeting import Target
 from controller.endings import SILENT
-from controller.host_report import HostReport
+from controller.host_report import HostReport, standings
 from controller.inventory.origins import InventoryError
-from controller.render import show_text
+from controller.render import frozen_text, show_text
 from controller.store import database
 from controller.tables import KINDS, Kind, Table
 
@@ -90,6 +91,8 @@ def command(
             click.echo(record)
     else:
         show_text.body(desk.paper(no_colour=no_colour), name, shown, len(reports), len(made.rows) - len(shown.rows))
+    # Beside the rows, for a program reads a row from each line.
+    frozen_text.write(desk.paper(no_colour=no_colour, error=form == "jsonl"), standings(reports))
     return _code(reports, made) if answers.signal is None else exit_codes.SIGNALLED + answers.signal
 
 
@@ -98,6 +101,8 @@ def _asked(desk: Desk, kind: Kind, target: Target, services: tuple[str, ...]) ->
     question = Question(services=services, probes=(*kind.probes, *kind.also))
     answers = looking.look(asked, question, looking.identity(desk, asked), lambda _: None)
     looking.refuse_bad_question(answers.reports)
+    if not asked.here:
+        note(desk.text("store"), standings(answers.reports))
     return answers
 
 

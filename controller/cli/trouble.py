@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from controller import exit_codes
+from controller.bootstrap.bundle import BundleError
 from controller.inventory.origins import InventoryError
 from controller.render.escape import line
 from controller.settings import SettingError
@@ -17,6 +18,7 @@ from controller.trust.files import TrustError
 CODES: tuple[tuple[type[Exception], int], ...] = (
     (InventoryError, exit_codes.BAD_DATA),
     (SettingError, exit_codes.BAD_DATA),
+    (BundleError, exit_codes.BAD_DATA),
     (TrustError, exit_codes.NOT_PERMITTED),
     (BastionAway, exit_codes.UNREACHABLE),
     (NoAgent, exit_codes.NO_AGENT),

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from controller.inventory.graph import Host
-from controller.inventory.names import address_flaw
+from controller.inventory.names import address_flaw, is_address
 from controller.inventory.origins import InventoryError
 from controller.inventory.templates import used
 from controller.inventory.variables import Variable
@@ -16,9 +16,14 @@ AGENTLESS = (
     "no agent by the inventory: ansible_connection is local or docker; "
     "with fleetmedic_address or fleetmedic_port it is asked"
 )
+# As AGENTLESS, of one that is asked over SSH.
+SSHLESS = "no SSH by the inventory: its ansible_connection is of another kind"
+_BY_SSH = ("ssh", "smart", "paramiko", "paramiko_ssh", "libssh", "ansible.netcommon.libssh", "ansible.builtin.ssh")
 # Of a gateway of SSH: an inventory name, or USER@HOST:PORT. Of Ansible's own options only this one leads another way.
 _JUMP = re.compile(r"(?:-J\s*|-o\s*['\"]?ProxyJump[= ]\s*)([^\s'\"]+)")
 _COMMAND = re.compile(r"ProxyCommand", re.IGNORECASE)
+_TRUE = ("true", "yes", "y", "on", "1", "t")
+_LOOKED_FOR = ("auto", "auto_silent", "auto_legacy", "auto_legacy_silent", "python3")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,63}\$?")
 _ADDRESSES = ("fleetmedic_address", "ansible_ssh_host", "ansible_host")
 
@@ -38,6 +43,22 @@ def endpoint(host: Host) -> Endpoint:
     `ansible_port` is the SSH port and is not looked at.
     """
     return Endpoint(host.name, _address(host), _port(used(host, "fleetmedic_port")))
+
+
+def listens(host: Host) -> str:
+    """What the host's agent is to listen on, as ADDRESS:PORT. Raises InventoryError as `endpoint` does."""
+    port = _port(used(host, "fleetmedic_port"))
+    variable = used(host, "fleetmedic_listen")
+    if variable is None:
+        return f"0.0.0.0:{port}"
+    address = _checked(variable, "fleetmedic_listen")
+    if not is_address(address):
+        raise InventoryError.at(
+            variable.origin,
+            f"fleetmedic_listen is {variable.said()}, not an IP address",
+            "write the address itself, such as 10.0.0.11",
+        )
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +109,39 @@ def has_agent(host: Host) -> bool:
     if connection is None or connection.value not in ("local", "docker"):
         return True
     return "fleetmedic_address" in host.variables or "fleetmedic_port" in host.variables
+
+
+def has_ssh(host: Host) -> bool:
+    """False where `ansible_connection` leads there otherwise."""
+    connection = used(host, "ansible_connection")
+    return connection is None or connection.value in _BY_SSH
+
+
+def becomes(host: Host) -> bool:
+    """Whether Ansible would become root there. InventoryError where it would become another, or not by sudo."""
+    wish = used(host, "ansible_become")
+    if wish is None or str(wish.value).lower() not in _TRUE:
+        return False
+    for field, only in (("ansible_become_method", "sudo"), ("ansible_become_user", "root")):
+        given = used(host, field)
+        if given is not None and given.value != only:
+            raise InventoryError.at(given.origin, f"{field} is {given.said()}", f"only {only} is known to fleetmedic")
+    return True
+
+
+def python(host: Host) -> str:
+    """The Python that the inventory names for it; empty where Ansible would look for one itself.
+
+    InventoryError where it is no absolute path.
+    """
+    given = used(host, "ansible_python_interpreter")
+    if given is None or given.value in _LOOKED_FOR:
+        return ""
+    if not isinstance(given.value, str) or not given.value.startswith("/"):
+        raise InventoryError.at(
+            given.origin, f"ansible_python_interpreter is {given.said()}", "write the absolute path of a program"
+        )
+    return given.value
 
 
 def _address(host: Host) -> str:

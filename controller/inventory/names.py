@@ -68,6 +68,17 @@ def is_ipv6(text: str) -> bool:
     return "%" not in text
 
 
+def is_address(text: str) -> bool:
+    """Whether the text is an IPv4 address, or an IPv6 one as `is_ipv6` has it."""
+    import ipaddress  # as above
+
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return is_ipv6(text)
+    return True
+
+
 def _flaw(name: str) -> str | None:
     if not name:
         return "it is empty"

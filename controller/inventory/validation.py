@@ -19,6 +19,7 @@ _SERVER = re.compile(r"(postgres|redis)_.")
 
 LOOKS: tuple[Callable[[Host], object], ...] = (
     connection.endpoint,
+    connection.listens,
     connection.has_agent,
     requests.services,
     requests.targets,

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from controller import moments
-from controller.render.check_text import counted
 from controller.render.escape import line
 from controller.render.paper import Paper
 from controller.trust.holders import Held, Standing
@@ -26,9 +25,13 @@ def table(paper: Paper, shown: Sequence[Held], there_are: int, now: datetime) ->
         )
     left = there_are - len(shown)
     if left:
-        paper.write(f"{counted(left, 'certificate')} more, replaced or ended: --all shows them")
+        paper.write(f"{counted(left)} more, replaced or ended: --all shows them")
     elif not shown:
         paper.write("no certificate yet")
+
+
+def counted(number: int) -> str:
+    return f"{number} certificate{'' if number == 1 else 's'}"
 
 
 def whole(paper: Paper, shown: Sequence[Held], now: datetime) -> None:

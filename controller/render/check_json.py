@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from controller import compare, services
-from controller.host_report import HostReport
+from controller.host_report import HostReport, standings
+from controller.render import frozen_text
 from controller.snoozing import Rest, Resting
 from controller.store.runs import Run
 from controller.store.snoozes import Snooze
@@ -41,6 +42,7 @@ def host(report: HostReport, resting: Sequence[Resting] = ()) -> Mapping[str, ob
         made["late"] = round(report.late, 3)
     if resting:
         made["snoozed"] = [{**_finding(item.finding, report.host), "snooze": item.snooze.id} for item in resting]
+    made |= frozen_text.standing(report.answer.standing)
     agent = report.answer.agent
     if agent.name:
         made["agent"] = {"name": agent.name, "version": agent.version, "boot_id": agent.boot_id}
@@ -123,6 +125,7 @@ def summary(run: Run, rest: Rest | None = None) -> Mapping[str, object]:
         "warned": list(seen.watched),
         "unaffected": list(seen.unaffected),
         "odd_ones_out": _odd(run),
+        "frozen": frozen_text.records(standings(run.reports)),
         "exit_code": run.exit_code,
     }
     if rest is not None:

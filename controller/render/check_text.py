@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 
 from controller import services
 from controller.endings import ACHIEVED, BAD, BROKEN, NOT_HEARD, SILENT, State
-from controller.host_report import HARMLESS, HostReport
+from controller.host_report import HARMLESS, HostReport, standings
+from controller.render import frozen_text
 from controller.render.escape import LONGEST, line
 from controller.render.host_ranges import fold
-from controller.render.next_step import step
+from controller.render.next_step import silence, step
 from controller.render.paper import Paper
 from controller.snoozing import NONE, Rest, Resting
 from controller.store.runs import Run
@@ -69,13 +70,15 @@ class Again:
     """What commands printed here are made of, so that they work for whoever copies them.
 
     `command` asks once more, with `{hosts}` where there is an inventory; `fleet` and `store` are the flags, as given,
-    by which another command finds the same hosts and the same store, and `limit` the one of the pattern.
+    by which another command finds the same hosts and the same store, and `limit` the one of the pattern. `silent` are
+    those for hosts that gave no answer: empty where there is no other way to ask them.
     """
 
     command: str
     fleet: str = ""
     store: str = ""
     limit: str = ""
+    silent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,7 @@ def body(paper: Paper, run: Run, view: View) -> None:
     # A host that says nothing is worse than one that warns.
     for cause, state, hosts in _silent(run.reports, folded=view.folded and paper.terminal):
         silent_line(paper, cause, state, hosts)
+    _other_ways(paper, run, view.again)
     for item in shown:
         if item.finding.status == STATUS_WARN or (view.everything and item.finding.status in QUIET - {STATUS_SKIPPED}):
             _result(paper, item, view)
@@ -115,6 +119,7 @@ def body(paper: Paper, run: Run, view: View) -> None:
     _well(paper, run.reports, view.rest.quiet)
     if paper.terminal:
         paper.write()
+    frozen_text.write(paper, standings(run.reports), alarms=True)
     _services(paper, run.reports)
     totals(paper, run, view)
 
@@ -243,6 +248,14 @@ def silent_line(paper: Paper, cause: str, state: State, hosts: Sequence[str]) ->
     word, colour = names.get(state, ("ERROR", "error"))
     text = line(cause) + (f" (same on {len(hosts)} hosts)" if len(hosts) > 1 and paper.terminal else "")
     lines(paper, f"{paper.sign(colour)} {word}", colour, fold(hosts) if paper.terminal else " ".join(hosts), text)
+
+
+def _other_ways(paper: Paper, run: Run, again: Again) -> None:
+    """What else can be asked of hosts that gave no answer."""
+    hosts = [report.host for report in run.reports if report.state in SILENT]
+    if hosts and again.silent:
+        said = silence(hosts, run.id, again.silent)
+        paper.hanging(" " * INDENT + paper.paint("next: ", "dim"), said, INDENT + 6, INDENT + 6)
 
 
 def _clocks(paper: Paper, reports: Iterable[HostReport]) -> None:

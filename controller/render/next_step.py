@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from controller.render.escape import LONGEST, line
 
+MOST_NAMED = 4
 # Commands of ours that ask hosts; the others have no use for an inventory.
-_ASKS = re.compile(r"(fleetmedic (?:check|describe|show [a-z-]+|inventory ping)) \{host\}")
+_ASKS = re.compile(r"(fleetmedic (?:check|describe|show [a-z-]+|inventory ping|agent [a-z]+|pki push)) \{host\}")
 
 
 def step(advice: str, hosts: Sequence[str], fleet: str) -> str:
@@ -15,6 +16,15 @@ def step(advice: str, hosts: Sequence[str], fleet: str) -> str:
     names = ",".join(map(shlex.quote, hosts))
     asked = _ASKS.sub(lambda found: f"{found[1]} {{host}}{fleet}", line(advice[:LONGEST]))
     return asked.replace("{host}", names)
+
+
+def silence(hosts: Sequence[str], run: str, fleet: str) -> str:
+    """For hosts that gave no answer; many are named by the run, where it is kept. `fleet` as above."""
+    short = shlex.quote(",".join(hosts))
+    them = f"unreachable@{run}" if run and len(hosts) > MOST_NAMED else short
+    return (
+        f"fleetmedic agent doctor {them}{fleet}, or a look without the agents: fleetmedic check {them} --via ssh{fleet}"
+    )
 
 
 def fleet_of(inventory: str) -> str:

@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from controller.describing import Described
+from controller.describing import Described, standings
 from controller.endings import State
+from controller.render import frozen_text
 from controller.render.check_text import counted, lines, silent_line
 from controller.render.escape import line
 from controller.render.host_ranges import fold
@@ -46,6 +47,7 @@ def body(paper: Paper, pinged: Pinged) -> None:
     _well(paper, [item for item in pinged.items if item.answer and not item.answer.worker_error])
     if paper.terminal:
         paper.write()
+    frozen_text.write(paper, standings(pinged.items))
     paper.hanging("", "   ".join(_totals(pinged)), 0, 0)
 
 
@@ -134,6 +136,7 @@ def _host(item: Described) -> dict[str, object]:
         "round_trip": round(item.round_trip, 6) if answer else None,
         "worker_error": answer.worker_error if answer else None,
     }
+    made |= frozen_text.standing(answer.standing) if answer else {}
     return made if item.late is None else {**made, "late": round(item.late, 3)}
 
 
@@ -147,6 +150,7 @@ def summary(pinged: Pinged) -> dict[str, object]:
         "states": _states(pinged.items),
         "versions": dict(Counter(item.answer.agent.version for item in answered if item.answer)),
         "round_trip": dict(zip(("min", "median", "max"), times, strict=True)),
+        "frozen": frozen_text.records(standings(pinged.items)),
         "seconds": round(pinged.seconds, 3),
         "exit_code": pinged.exit_code,
     }

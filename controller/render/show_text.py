@@ -11,7 +11,7 @@ from controller.render.escape import line
 from controller.render.host_ranges import fold
 from controller.render.paper import Paper
 from controller.tables import Table
-from controller.tables.kind import Column, Value
+from controller.tables.kind import Column, Row, Value
 
 SCHEMA = "fleetmedic-show/1"
 UNKNOWN = "-"
@@ -23,7 +23,9 @@ NARROWEST = 8
 def body(paper: Paper, name: str, table: Table, hosts: int, left_out: int) -> None:
     """The rows, what could not be looked at, and the totals last; `left_out` rows are beyond --most."""
     if table.rows:
-        _grid(paper, table)
+        hosts_of = [fold(seen.hosts) if paper.terminal else " ".join(seen.hosts) for seen in table.rows]
+        rows = [(named, *seen.row) for named, seen in zip(hosts_of, table.rows, strict=True)]
+        grid(paper, (Column("host"), *table.kind.columns), rows)
     for host, why in table.unseen:
         sign = f"{paper.sign('error')} " if paper.terminal else ""
         paper.hanging(paper.paint(f"{sign}NOT SEEN", "error") + f"  {host}  ", line(why), 4, len(host) + 14)
@@ -32,9 +34,8 @@ def body(paper: Paper, name: str, table: Table, hosts: int, left_out: int) -> No
     paper.write(f"{name}: {counted(len(table.rows), 'row')} from {counted(hosts, 'host')}{more}")
 
 
-def _grid(paper: Paper, table: Table) -> None:
-    columns = (Column("host"), *table.kind.columns)
-    rows = [(fold(seen.hosts) if paper.terminal else " ".join(seen.hosts), *seen.row) for seen in table.rows]
+def grid(paper: Paper, columns: Sequence[Column], rows: Sequence[Row]) -> None:
+    """One row or more under the columns' names; columns that nobody has anything for are left out."""
     cells = [[_cell(value, column) for value, column in zip(row, columns, strict=True)] for row in rows]
     # A column nobody has anything for tells nothing.
     kept = [place for place in range(len(columns)) if any(row[place] not in ("", UNKNOWN) for row in cells)]

@@ -13,6 +13,23 @@ from fleetmedic.v1 import agent_pb2
 SERVICE = agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
 CHECK = f"/{SERVICE}/Check"
 DESCRIBE = f"/{SERVICE}/Describe"
+RENEW = f"/{SERVICE}/Renew"
+SET_DENYLIST = f"/{SERVICE}/SetDenylist"
+SET_FREEZE = f"/{SERVICE}/SetFreeze"
+AUDIT = f"/{SERVICE}/Audit"
+
+# A peer that is gone without a word is found within both on a call that waits. Pings go out during calls alone, and
+# not more often than the agent allows (agent/front/server.py): it would end the connection.
+PING_EVERY = 5.0
+PING_PATIENCE = 2.0
+KEEPALIVE = (
+    ("grpc.keepalive_time_ms", int(1000 * PING_EVERY)),
+    ("grpc.keepalive_timeout_ms", int(1000 * PING_PATIENCE)),
+    # Without it a peer that is stopped, whose kernel still acknowledges, is waited for a minute (security.md F18).
+    ("grpc.http2.ping_timeout_ms", int(1000 * PING_PATIENCE)),
+    # We say nothing while we wait for an answer; without it the third ping would be a minute late.
+    ("grpc.http2.max_pings_without_data", 0),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +57,7 @@ def _options(name: str) -> Sequence[tuple[str, str | int]]:
         # A check is asked once; what fails is reported, not tried again behind the caller's back.
         ("grpc.enable_retries", 0),
         ("grpc.enable_http_proxy", 0),
+        *KEEPALIVE,
     )
 
 

@@ -81,7 +81,9 @@ def allowed(original: str, user: str, most: str) -> str:
         raise TrustError("this key may ask for a certificate alone: `fleetmedic login` at your desk does it")
     asked = found[1] or most
     if not within(asked, most):
-        raise TrustError(f"{user} may have the role {most} here, and not {asked}: ask for less, or whoever gives roles")
+        raise TrustError(
+            f"{user} may be {most} here, and not {asked}: ask for less, or have the bastion's line changed"
+        )
     return asked
 
 

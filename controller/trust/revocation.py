@@ -40,6 +40,17 @@ def number(denied: x509.CertificateRevocationList) -> int:
         return 0
 
 
+def held(folder: Path) -> int | None:
+    """The number of the folder's denylist; None where there is none. TrustError where it can't be read."""
+    place = folder / NAME
+    if not place.exists():
+        return None
+    try:
+        return number(x509.load_pem_x509_crl(pairs.read(place, MEND)))
+    except ValueError as error:
+        raise TrustError(f"{place}: is no denylist (an X.509 CRL in PEM)") from error
+
+
 def read(content: bytes, place: str, issuer: x509.Certificate) -> x509.CertificateRevocationList:
     """TrustError where it is none, or not signed by this authority."""
     try:
@@ -87,11 +98,15 @@ def current(
     signing: ec.EllipticCurvePrivateKey,
     now: datetime.datetime,
 ) -> x509.CertificateRevocationList:
-    """The one in the folder; where there is none, the first, which is then written. The caller holds the register."""
+    """The one in the folder; where it is lost, one made of the register, and written. The caller holds that."""
     place = folder / NAME
     if place.exists():
         return read(pairs.read(place, MEND), str(place), issuer)
-    made = first(issuer, signing, now)
+    denials = [row for row in register.read(folder).entries if row.what == register.REVOKED]
+    # Each denial raised the number by one and has a line or more: this is higher than any that an agent may have.
+    sequence = len(denials) + 2 if denials else 1
+    serials = sorted({int(row.serial, 16) for row in denials if row.ends + KEPT >= now})
+    made = _signed(issuer, signing, sequence, [_row(serial, now) for serial in serials], now)
     with pairs.placed([pairs.File(place, pem(made), 0o644)]):
         return made
 

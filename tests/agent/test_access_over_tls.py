@@ -22,8 +22,10 @@ import pytest
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health
 
-from agent import access
-from agent.access import HEALTH, POLICY, SERVICE, Role
+from agent.config import Config
+from agent.front import policy, server
+from agent.front.policy import HEALTH, POLICY, SERVICE, Role
+from agent.toml_reader import ConfigError
 from fleetmedic.v1.agent_pb2 import (
     CheckRequest,
     CheckResponse,
@@ -36,12 +38,26 @@ from fleetmedic.v1.agent_pb2_grpc import AgentServiceServicer, AgentServiceStub
 from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse
 from tests.agent import front
 from tests.agent.front import Front, operator, organisation
-from tests.lab import child
+from tests.lab import child, h2_client
 from tests.lab.authority import CLIENT, DAY, MINUTE, SERVER, Authority, Files
 
+DESCRIBE = f"/{SERVICE.full_name}/Describe"
 HELD = DescribeRequest()
+# What is well formed, and yet not what the agent can act on.
+MEANT = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION}
 SECONDS = 5.0
-IMPLEMENTED = {f"/{SERVICE.full_name}/Describe", f"/{SERVICE.full_name}/Check"}
+# What an empty request comes to where its caller may make it; all others are of a later version.
+EMPTY = {
+    f"/{SERVICE.full_name}/{name}": code
+    for name, code in {
+        "Describe": grpc.StatusCode.OK,
+        "Check": grpc.StatusCode.OK,
+        "Renew": grpc.StatusCode.OK,
+        "SetDenylist": grpc.StatusCode.INVALID_ARGUMENT,
+        "SetFreeze": grpc.StatusCode.OK,
+        "Audit": grpc.StatusCode.OK,
+    }.items()
+}
 STREAMS = {f"/{SERVICE.full_name}/{method.name}" for method in SERVICE.methods if method.server_streaming}
 PATHS = [
     "/fleetmedic.v1.AgentService/describe",
@@ -115,9 +131,9 @@ def expected(path: str, role: Role) -> grpc.StatusCode:
     if path == f"/{HEALTH}/List" and "List" not in vars(health.HealthServicer):
         # Younger releases of grpcio-health-checking have it.
         return grpc.StatusCode.UNIMPLEMENTED
-    if path.startswith(f"/{HEALTH}/") or path in IMPLEMENTED:
+    if path.startswith(f"/{HEALTH}/"):
         return grpc.StatusCode.OK
-    return grpc.StatusCode.UNIMPLEMENTED
+    return EMPTY.get(path, grpc.StatusCode.UNIMPLEMENTED)
 
 
 @pytest.mark.covers("sec:A1")
@@ -133,9 +149,9 @@ def test_every_method_answers_each_role_as_the_policy_says_and_no_other_path_ans
 @pytest.mark.covers("sec:A1")
 def test_a_method_without_a_policy_stops_the_agent_at_its_start() -> None:
     with pytest.raises(ValueError, match="without a policy: .*/x/New"):
-        access.check_policy(access.service_methods() | {"/x/New"})
+        policy.check_policy(policy.methods() | {"/x/New"})
     with pytest.raises(ValueError, match="policies without a method: .*Describe"):
-        access.check_policy(access.service_methods() - {f"/{SERVICE.full_name}/Describe"})
+        policy.check_policy(policy.methods() - {f"/{SERVICE.full_name}/Describe"})
 
 
 def strangers(served: Front) -> dict[str, Files | None]:
@@ -161,11 +177,11 @@ def strangers(served: Front) -> dict[str, Files | None]:
     "kind", ["none", "wrong authority", "expired", "of the future", "for servers", "signed by a leaf"]
 )
 def test_a_stranger_gets_no_connection_and_no_handler_runs(served: Front, kind: str) -> None:
-    before = len(served.worker.asked)
+    before = len(served.asked())
     with served.channel(strangers(served)[kind]) as channel:
         assert code(channel, f"/{SERVICE.full_name}/Describe", timeout=2.0) == grpc.StatusCode.UNAVAILABLE
         assert code(channel, f"/{HEALTH}/Check", timeout=2.0) == grpc.StatusCode.UNAVAILABLE
-    assert len(served.worker.asked) == before
+    assert len(served.asked()) == before
 
 
 @pytest.mark.covers("sec:A4")
@@ -178,11 +194,11 @@ def test_a_live_connection_is_refused_from_the_moment_its_certificate_ends(tmp_p
             stub.Describe(HELD, timeout=SECONDS)
             clock[0] = now + 10 * MINUTE - datetime.timedelta(seconds=1)
             stub.Describe(HELD, timeout=SECONDS)
-            asked = len(running.worker.asked)
+            asked = len(running.asked())
             clock[0] = now + 10 * MINUTE
             for path in (f"/{SERVICE.full_name}/Describe", f"/{SERVICE.full_name}/Check", f"/{HEALTH}/Check"):
                 assert code(channel, path) == grpc.StatusCode.UNAUTHENTICATED
-        assert len(running.worker.asked) == asked == 2
+        assert len(running.asked()) == asked == 2
 
 
 @pytest.mark.covers("sec:A6")
@@ -206,46 +222,19 @@ def test_an_agent_s_certificate_is_no_client_s(served: Front) -> None:
 @pytest.mark.covers("sec:A9")
 def test_a_client_of_tls_1_2_is_refused(served: Front) -> None:
     files = operator(served.operators, "admin").write(served.folder, "old")
-    context = ssl.create_default_context(cafile=str(served.agent.root))
-    context.load_cert_chain(files.certificate, files.key)
-    context.set_alpn_protocols(["h2"])
-    context.maximum_version = ssl.TLSVersion.TLSv1_2
-    assert not _answers(served.port, context)
-    context.maximum_version = ssl.TLSVersion.TLSv1_3
-    assert _answers(served.port, context)
-
-
-def _answers(port: int, context: ssl.SSLContext) -> bool:
-    """Whether Describe brings a message over a TLS connection of our own, spoken in bare HTTP/2."""
-    fields = {
-        ":method": "POST",
-        ":scheme": "https",
-        ":path": f"/{SERVICE.full_name}/Describe",
-        ":authority": front.NAME,
-        "te": "trailers",
-        "content-type": "application/grpc",
-        "grpc-timeout": "5S",
-    }
-    block = b"".join(b"\0" + bytes([len(k)]) + k.encode() + bytes([len(v)]) + v.encode() for k, v in fields.items())
-    with (
-        socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as plain,
-        context.wrap_socket(plain, server_hostname=front.NAME) as tls,
-    ):
-        tls.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, b""))
-        tls.sendall(_frame(1, 4, 1, block) + _frame(0, 1, 1, b"\0\0\0\0\0"))
-        stream = tls.makefile("rb")
-        while len(head := stream.read(9)) == 9:
-            body = stream.read(int.from_bytes(head[:3], "big"))
-            kind, flags, number = head[3], head[4], int.from_bytes(head[5:], "big")
-            if number == 1 and kind == 0 and body:
-                return True
-            if number == 1 and flags & 1:
-                return False
-    return False
-
-
-def _frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
-    return len(body).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + body
+    said = {}
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        settings = h2_client.context(files, served.agent, version)
+        with h2_client.connected(served.port, settings, front.NAME) as client:
+            said[version] = client.call(DESCRIBE)
+    old, new = said.values()
+    assert (old.code, old.details) == (
+        grpc.StatusCode.UNAUTHENTICATED,
+        "a client certificate over TLS 1.3 is needed",
+    )
+    assert not old.body
+    assert new.code == grpc.StatusCode.OK
+    assert new.body
 
 
 @pytest.mark.covers("sec:A9")
@@ -262,16 +251,12 @@ def test_a_client_without_tls_gets_no_answer(served: Front) -> None:
 
 @pytest.mark.covers("sec:A9")
 def test_a_port_that_is_taken_is_refused_in_one_line(served: Front, tmp_path: Path) -> None:
-    from agent import server  # noqa: PLC0415
-    from agent.config import Config  # noqa: PLC0415
-    from agent.toml_reader import ConfigError  # noqa: PLC0415
-
     config = Config(tmp_path / "agent.toml", "x", tmp_path, tmp_path, listen=f"127.0.0.1:{served.port}")
     pair = (served.agent.key.read_bytes(), served.agent.certificate.read_bytes())
     credentials = grpc.ssl_server_credentials([pair], served.agent.root.read_bytes(), require_client_auth=True)
     service: Any = Failing()  # type: ignore[abstract]
     with pytest.raises(ConfigError, match=rf"listen: 127.0.0.1:{served.port} can't be bound"):
-        server.listening(config, service, access.Gate("lab", utc), credentials)
+        server.listening(config, service, served.guard, credentials)
 
 
 @pytest.mark.covers("sec:B1")
@@ -286,7 +271,7 @@ def test_random_bytes_are_an_invalid_argument_and_the_agent_lives_on(served: Fro
             body = dice.randbytes(dice.randrange(1, 60))
             said = code(channel, path, body)
             if _parses(kind, body):
-                assert said in (grpc.StatusCode.OK, grpc.StatusCode.UNIMPLEMENTED)
+                assert said in {EMPTY.get(path, grpc.StatusCode.UNIMPLEMENTED), grpc.StatusCode.OK, *MEANT}
             else:
                 assert said == grpc.StatusCode.INVALID_ARGUMENT
         assert code(channel, f"/{SERVICE.full_name}/Describe") == grpc.StatusCode.OK
@@ -333,7 +318,6 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, grp
         assert running.alive(), running.tail()
 
 
-DESCRIBE = f"/{SERVICE.full_name}/Describe"
 TEN_MB = 10 << 20
 
 
@@ -347,7 +331,7 @@ def test_the_installed_front_says_why_it_knows_no_rules_without_its_worker(progr
     assert described.worker_error == "the agent's worker is away: No such file or directory"
     assert (described.agent.name, list(described.methods), described.role) == (
         front.NAME,
-        ["Describe", "Check"],
+        ["Describe", "Check", "Renew", "SetDenylist", "SetFreeze", "Audit"],
         "observer",
     )
     with pytest.raises(grpc.RpcError, match="worker is away") as caught:

@@ -63,6 +63,10 @@ name = "db.lab"
 
 [limits.HOST-MEM]
 warn_free_share = 0.2
+
+[roles]
+alice = "observer"
+"bob.b" = "responder"
 """
 
 
@@ -106,6 +110,7 @@ def test_a_good_file_is_read_whole_with_the_line_of_each_thing(tmp_path: Path) -
         443,
     )
     assert made.limits == {"HOST-MEM": {"warn_free_share": (0.2, "agent.toml:45")}}
+    assert made.roles == {"alice": "observer", "bob.b": "responder"}
     assert made.secrets() == ("hunter2",)
 
 
@@ -127,6 +132,9 @@ def test_folders_are_the_system_s_for_root_and_the_user_s_own_otherwise() -> Non
 
 
 BAD = [
+    ("[roles]\nalice = 'root'", ":2: roles.alice: 'root' is no role: one of observer, responder, admin"),
+    ("[roles]\nAlice = 'admin'", ":2: roles.Alice: is no user name: small letters, digits, dots, hyphens"),
+    ("[roles]\nalice = 1", ":2: roles.alice: is a number, and must be text in quotes"),
     ("lisen = 'x'", ":1: lisen: is not known; did you mean 'listen'?"),
     ("\n\nzzz = 1", ":3: zzz: is not known; known here: audit, dependency, discover, dns, docker, front_user, http, "),
     ("[docker]\nexpeted = []", ":2: docker.expeted: is not known; did you mean 'expected'?"),

@@ -10,12 +10,13 @@ import grpc
 from cryptography.hazmat.primitives import serialization
 
 from controller.inventory.connection import Endpoint
-from controller.transport.mtls import CHECK, DESCRIBE, Identity
+from controller.transport.mtls import AUDIT, CHECK, DESCRIBE, RENEW, SET_DENYLIST, SET_FREEZE, Identity
 from tests.lab.authority import CLIENT, Authority, Issued, pem
 
 Call = grpc.ServicerContext
 Answer = Callable[[bytes, Call], Iterator[bytes]]
 MOST_CALLS = 64
+UNARY = (DESCRIBE, RENEW, SET_DENYLIST, SET_FREEZE)
 OPERATOR = "spiffe://lab/role/observer/user/alice"
 
 
@@ -42,23 +43,30 @@ class Crowd:
 
 
 class _Handler(grpc.GenericRpcHandler):
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, audit: Answer) -> None:
         self._answer = answer
+        self._audit = audit
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         if handler_call_details.method == CHECK:
             return grpc.unary_stream_rpc_method_handler(self._answer)
-        if handler_call_details.method == DESCRIBE:
+        if handler_call_details.method == AUDIT:
+            return grpc.unary_stream_rpc_method_handler(self._audit)
+        if handler_call_details.method in UNARY:
             return grpc.unary_unary_rpc_method_handler(lambda request, call: next(self._answer(request, call)))
         return None
 
 
 @contextlib.contextmanager
-def serving(authority: Authority, names: Sequence[str], answer: Answer) -> Iterator[list[Endpoint]]:
-    """Serve one answer under these names, on one port of loopback."""
+def serving(
+    authority: Authority, names: Sequence[str], answer: Answer, audit: Answer | None = None
+) -> Iterator[list[Endpoint]]:
+    """Serve one answer under these names, on one port of loopback; `audit` to those who ask for the log, if another."""
     issued = authority.issue(names[0], dns=names)
     server = grpc.server(
-        ThreadPoolExecutor(MOST_CALLS), handlers=[_Handler(answer)], options=(("grpc.so_reuseport", 0),)
+        ThreadPoolExecutor(MOST_CALLS),
+        handlers=[_Handler(answer, audit or answer)],
+        options=(("grpc.so_reuseport", 0),),
     )
     port = server.add_secure_port(
         "127.0.0.1:0", grpc.ssl_server_credentials([(key(issued), pem(issued.certificate))], pem(issued.root), True)

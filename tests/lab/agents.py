@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -135,6 +136,9 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     issued = desk.run("pki", "issue", "agent", name, "--dir", desk.pki, "--out", folder)
     assert issued.code == 0, issued.err
+    # As an installation leaves it.
+    (folder / "trust").mkdir(mode=0o755, exist_ok=True)
+    shutil.copy(desk.pki / "denylist.pem", folder / "trust" / "denylist.pem")
     file = folder / "agent.toml"
     file.write_text(_config(desk, name, folder, address, port, top) + config)
     own = {**desk.environment, "HOME": str(folder)}

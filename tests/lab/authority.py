@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+Public = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
@@ -85,21 +86,30 @@ class Authority:
         ends: timedelta = DAY,
         key: str = "p256",
         serial: int | None = None,
+        public: Public | None = None,
+        more: Sequence[x509.ExtensionType] = (),
+        authority: x509.AuthorityKeyIdentifier | None = None,
     ) -> Issued:
         """Issue a certificate with the common name `name`, valid from now + begins to now + ends.
+
+        `public` is the key of somebody else's request, and then the key given back is none of it. `authority` is
+        whose key it claims to be signed with.
 
         An expired one is begins=-2 * DAY, ends=-DAY; one of the future begins=DAY, ends=2 * DAY.
         """
         private = new_key(key)
         names: list[x509.GeneralName] = [*map(x509.DNSName, dns), *map(x509.UniformResourceIdentifier, uris)]
         names += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
-        builder = _builder(name, private, self.now + begins, self.now + ends, serial)
+        builder = _builder(name, private, self.now + begins, self.now + ends, serial, public)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        for extension in more:
+            builder = builder.add_extension(extension, critical=False)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         if usages:
             builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        return Issued(_sign(builder, self.own.certificate.subject, self.own.key), private, self._chain())
+        made = _sign(builder, self.own.certificate.subject, self.own.key, authority)
+        return Issued(made, private, self._chain())
 
     def subordinate(self, name: str, *, key: str = "p256", ends: timedelta = 10 * DAY) -> "Authority":
         """Make an authority below this one."""
@@ -138,6 +148,13 @@ def root(now: datetime, name: str = "lab root", *, key: str = "p256", ends: time
     return Authority(Issued(_sign(builder, _subject(name), private), private, ()), now)
 
 
+def loaded(certificate: Path, key: Path, now: datetime) -> Authority:
+    """Read an authority that the product made."""
+    private = serialization.load_pem_private_key(key.read_bytes(), None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    return Authority(Issued(x509.load_pem_x509_certificate(certificate.read_bytes()), private, ()), now)
+
+
 def self_signed(now: datetime, name: str, *, dns: Sequence[str] = (), ends: timedelta = 10 * DAY) -> Issued:
     """Make a server's certificate that vouches for itself."""
     private = new_key()
@@ -156,11 +173,17 @@ def _subject(name: str) -> x509.Name:
 
 
 def _builder(
-    name: str, private: Key, begins: datetime, ends: datetime, serial: int | None = None
+    name: str,
+    private: Key,
+    begins: datetime,
+    ends: datetime,
+    serial: int | None = None,
+    public: Public | None = None,
 ) -> x509.CertificateBuilder:
-    builder = x509.CertificateBuilder().subject_name(_subject(name)).public_key(private.public_key())
+    public = public or private.public_key()
+    builder = x509.CertificateBuilder().subject_name(_subject(name)).public_key(public)
     builder = builder.serial_number(serial or x509.random_serial_number())
-    identifier = x509.SubjectKeyIdentifier.from_public_key(private.public_key())
+    identifier = x509.SubjectKeyIdentifier.from_public_key(public)
     return builder.not_valid_before(begins).not_valid_after(ends).add_extension(identifier, critical=False)
 
 
@@ -181,7 +204,9 @@ def _authority_builder(name: str, private: Key, now: datetime, ends: timedelta) 
     return builder.add_extension(usage, critical=True)
 
 
-def _sign(builder: x509.CertificateBuilder, issuer: x509.Name, key: Key) -> x509.Certificate:
-    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+def _sign(
+    builder: x509.CertificateBuilder, issuer: x509.Name, key: Key, authority: x509.AuthorityKeyIdentifier | None = None
+) -> x509.Certificate:
+    authority = authority or x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
     algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return builder.issuer_name(issuer).add_extension(authority, critical=False).sign(key, algorithm)

@@ -27,6 +27,7 @@ FLAGS = [
     "--shutdown-timeout=3",
 ]
 LONGEST_SOCKET = 107
+APART = ["unshare", "--mount", "--propagation", "private"]
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,11 @@ class Engine:
 
 
 @contextlib.contextmanager
-def run(directory: Path, *, address: Path | None = None) -> Iterator[Engine]:
+def run(directory: Path, *, address: Path | None = None, apart: bool = False) -> Iterator[Engine]:
     """Run dockerd and its containerd with all their files in `directory`; at the end all containers are removed.
 
-    `address` is the engine's socket, DIRECTORY/s by default; inside the sandbox /run/docker.sock is free.
+    `address` is the engine's socket, DIRECTORY/s by default; inside the sandbox /run/docker.sock is free. An engine
+    that is `apart` has mounts of its own, and so is none that an agent of the sandbox finds.
     """
     if not sandbox.inside():
         # --bridge=none deletes docker0 of any other engine in the same network namespace.
@@ -63,7 +65,7 @@ def run(directory: Path, *, address: Path | None = None) -> Iterator[Engine]:
         directory / "exec",
     ]
     with child.run(
-        [requirements.required("dockerd"), *places, "--pidfile", directory / "pid", *FLAGS],
+        [*(APART if apart else []), requirements.required("dockerd"), *places, "--pidfile", directory / "pid", *FLAGS],
         log=directory / "dockerd.log",
         ready=lambda _: answers(address),
         name="dockerd",

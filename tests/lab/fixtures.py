@@ -12,12 +12,14 @@ import pytest
 
 from tests.lab import authority as certificates
 from tests.lab import dockerd, requirements, sandbox
+from tests.lab import hosts as machines
 from tests.lab import nginx as web
 from tests.lab import postgres as database
 from tests.lab import redis as cache
 from tests.lab import webapp as shop
 from tests.lab.authority import Authority
 from tests.lab.dockerd import Engine
+from tests.lab.hosts import Site
 from tests.lab.nginx import Nginx
 from tests.lab.postgres import Postgres
 from tests.lab.redis import Redis
@@ -77,6 +79,28 @@ def engine(lab: Path) -> Iterator[Engine]:
     need("dockerd", root=True)
     with dockerd.run(lab / "docker", address=Path("/run/docker.sock")) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def host_engine(lab: Path) -> Iterator[Engine]:
+    """Run the engine of the lab's hosts: one apart, for the other's containers are counted by tests."""
+    need("dockerd", "sshd", "sudo", "systemctl", root=True)
+    with dockerd.run(lab / "hosts" / "docker", apart=True) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def hosts(lab: Path, host_engine: Engine) -> Iterator[Site]:
+    """Run the session's three hosts, on 127.0.1.1 to 127.0.1.3. Leave them as they were found."""
+    with machines.run(host_engine, lab / "hosts" / "site", ("db01", "app01", "web01")) as site:
+        yield site
+
+
+@pytest.fixture
+def fresh_host(host_engine: Engine, folder: Path) -> Iterator[Site]:
+    """Run a host for one test, on 127.0.1.9; it is `.only` of its site."""
+    with machines.run(host_engine, folder / "site", ("new01",), first=9) as site:
+        yield site
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,7 @@ def run_container(
     there, read-only. `more` goes to the SDK's containers.run (labels=, mem_limit=, healthcheck= among others).
     """
     host_bind(engine)
-    volumes = {str(path): {"bind": str(path), "mode": mode} for path, mode in {**_programs(), **mounts}.items()}
+    volumes = {str(path): {"bind": str(path), "mode": mode} for path, mode in {**programs(), **mounts}.items()}
     container: Container | None = None
     try:
         container = engine.client.containers.create(
@@ -104,7 +104,7 @@ def _remove(engine: Engine, name: str) -> None:
         engine.client.api.remove_container(left["Id"], force=True, v=True)
 
 
-def _programs() -> dict[Path, str]:
+def programs() -> dict[Path, str]:
     """Return /usr, and the virtual environment with the Python it is based on where they lie outside it."""
     wanted = (Path("/usr"), Path(sys.prefix), Path(sys.base_prefix))
     return {path: "ro" for path in wanted if path == Path("/usr") or not path.is_relative_to("/usr")}

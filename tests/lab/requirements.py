@@ -18,7 +18,10 @@ PROGRAMS = {
     "openssl": "openssl",
     "redis-server": "redis-server",
     "setpriv": "util-linux",
+    "ssh": "openssh-client",
     "sshd": "openssh-server",
+    "sudo": "sudo",
+    "systemctl": "systemd",
     "unshare": "util-linux",
     "/usr/lib/postgresql/*/bin/initdb": "postgresql",
 }

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -127,3 +127,30 @@ def test_each_wrong_certificate_is_one_finding_and_no_other(
     assert bad["status"] == "crit"
     assert said in bad["summary"]
     assert {item["id"] for item in found if item["status"] in ("warn", "crit", "error")} == {rule}
+
+
+@pytest.mark.covers("chk:TLS-CLIENT-CERT")
+@pytest.mark.parametrize(
+    ("begins", "ends", "status", "said"),
+    [(-46 * DAY, 44 * DAY, "warn", "ends in 43d"), (-84 * DAY, 6 * DAY, "crit", "ends in 5d")],
+)
+def test_the_agent_s_own_certificate_past_half_of_its_life_is_told_by_the_agent_itself(
+    desk: Desk, evidence: Evidence, begins: timedelta, ends: timedelta, status: str, said: str
+) -> None:
+    with agents.run(desk, "aging", port=7472) as agent, agents.fleet(desk, [agent]) as fleet:
+        evidence.well("TLS-CLIENT-CERT", fleet.findings("--include", "TLS-CLIENT-CERT"))
+        own = certificates.loaded(desk.pki / "agent-ca.crt", desk.pki / "agent-ca.key", authority_now())
+        own.issue(agent.name, dns=[agent.name], begins=begins, ends=ends).write(agent.folder, agent.name)
+        bad = evidence.fault("TLS-CLIENT-CERT", fleet.findings("--include", "TLS-CLIENT-CERT"))
+    assert (bad["status"], bad["next"].endswith("fleetmedic agent renew aging")) == (status, True)
+    assert said in bad["summary"]
+
+
+def test_an_agent_without_a_certificate_of_its_own_skips_that_check(desk: Desk) -> None:
+    done = desk.check("--include", "TLS-CLIENT-CERT", "--json").json()
+    (found,) = done["reports"][0]["findings"]
+    assert (found["status"], "has no [tls]" in found["reason"]) == ("skipped", True)
+
+
+def authority_now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - certificates that age by the host's own clock

@@ -27,6 +27,8 @@ from controller.trust.files import TrustError
 SHORTEST_INTERVAL = 2.0
 LONGEST_INTERVAL = 86400.0
 # What a monitoring system gets as UNKNOWN, in its own form.
+SSH_ALONE = ("ssh_user", "private_key", "known_hosts")
+FINDS_HOSTS = ("inventory", "inventory_backend")
 TROUBLES = (InventoryError, SettingError, TrustError, NoAgent, StoreError, OSError)
 
 
@@ -83,6 +85,14 @@ class Against:
 @click.option("--strict", is_flag=True, help="Warnings add 16 to the exit code; without it they change nothing.")
 @options.NO_COLOUR
 @options.several(options.TRUST)
+@click.option(
+    "--via",
+    type=click.Choice(["agent", "ssh"]),
+    help="Ask the hosts' own agents [default], or bring one along over SSH for this one look, where there is none or "
+    "it is dead. The deadline is then 60s where none is set.",
+)
+@click.option("--become", is_flag=True, help="With --via ssh: be root there by sudo, where the login is another's.")
+@options.several(options.SSH)
 @options.STORE
 def command(
     pattern: str | None,
@@ -99,6 +109,7 @@ def command(
     no_fold: bool,
     strict: bool,
     no_colour: bool,
+    become: bool,
     limit: str | None,
     list_hosts: bool,
     expect: int | None,
@@ -115,6 +126,7 @@ def command(
       fleetmedic check --format jsonl               a line for each host as it answers
       fleetmedic check -i production.ini --new      only what changed since the last time
       fleetmedic check -i production.ini --watch 10s
+      fleetmedic check db01 -i production.ini --via ssh      without its agent
 
     PATTERN is Ansible's: groups, hosts, globs, unions (a:b), intersections (a:&b), exclusions (a:!b).
     Without an inventory this machine is checked; with one and no PATTERN, all its hosts.
@@ -124,6 +136,7 @@ def command(
     held = Against(baseline, new)
     interval = _interval(watch)
     _refuse_odd_mix(form, held, watching=interval is not None, paste=paste)
+    by_ssh = _by_ssh(flags, become=become)
     if output_dir is not None and interval is not None:
         raise click.UsageError("--output-dir is for one look: without --watch")
     wanted = Wanted("paste" if paste else form, show == "all", not no_fold, no_colour, strict)
@@ -139,10 +152,16 @@ def command(
             target = targeting.settled(desk, target)
             narrowed = _given({"limit": target.limit})
             lenient = " --allow-unmatched" if allow_unmatched else ""
-            showing = Showing(desk, wanted, replace(_again(desk, flags, asked), limit=f"{narrowed}{lenient}"))
+            again = _again(desk, flags, asked, become=become)
+            showing = Showing(desk, wanted, replace(again, limit=f"{narrowed}{lenient}"))
             # A run is like another where it is of the same hosts.
             alike = f"{narrowed}{asked}".strip()
-            checking = Checking(desk, looking.choose(desk, target), question, alike, keeping, showing)
+            chosen = looking.choose(desk, target)
+            if by_ssh:
+                from controller.cli.check import over_ssh  # noqa: PLC0415 - paramiko costs every other check 150 ms
+
+                chosen = over_ssh.visited(desk, chosen, over_ssh.Login(become, _one(flags["private_key"])))
+            checking = Checking(desk, chosen, question, alike, keeping, showing)
             if interval is not None:
                 from controller.cli.check import watching  # noqa: PLC0415 - few ask for it
 
@@ -178,13 +197,27 @@ def _refuse_odd_mix(form: str, held: Against, *, watching: bool, paste: bool) ->
         raise click.UsageError("--watch goes with --format text and jsonl")
 
 
-def _again(desk: Desk, flags: Mapping[str, str | Sequence[str] | None], asked: str) -> Again:
+def _by_ssh(flags: Mapping[str, str | Sequence[str] | None], *, become: bool) -> bool:
+    if flags["via"] == "ssh":
+        return True
+    if become or any(flags[name] for name in SSH_ALONE):
+        raise click.UsageError("--become, --user, --private-key and --known-hosts go with --via ssh")
+    return False
+
+
+def _one(value: str | Sequence[str] | None) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _again(desk: Desk, flags: Mapping[str, str | Sequence[str] | None], asked: str, *, become: bool) -> Again:
     # Without an inventory there is one host, and no name for it is needed.
     hosts = " {hosts}" if desk.sources() else ""
+    wish = " --become" if become else ""
     return Again(
-        f"fleetmedic check{hosts}{_given(flags)}{asked}",
-        _given({name: value for name, value in flags.items() if name != "store"}),
+        f"fleetmedic check{hosts}{_given(flags)}{wish}{asked}",
+        _given({name: value for name, value in flags.items() if name not in ("store", "via", *SSH_ALONE)}),
         _given({"store": flags.get("store")}),
+        silent="" if flags["via"] == "ssh" else _given({name: flags.get(name) for name in FINDS_HOSTS}),
     )
 
 

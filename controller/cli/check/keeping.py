@@ -4,14 +4,16 @@ import contextlib
 import random
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from controller import cut_logs
 from controller.cli import kept
 from controller.cli.options import Desk
-from controller.store import database, runs, snoozes
+from controller.store import audit_heads, database, runs, snoozes
+from controller.store.audit_heads import Head
 from controller.store.database import StoreError
 from controller.store.runs import Run
 from controller.store.snoozes import Snooze
@@ -39,11 +41,21 @@ class Keeping:
             return snoozes.since_last_run(base)
         return ()
 
-    def keep(self, run: Run) -> Run:
-        """The run with its name in the store. StoreError where it can't be kept."""
+    def heads(self) -> Mapping[str, Head]:
+        """Of each host's audit log what it had at the last look; none where the store can't be read."""
+        with contextlib.suppress(StoreError), self._opened() as base:
+            return audit_heads.last(base)
+        return {}
+
+    def keep(self, run: Run, *, audited: bool) -> Run:
+        """The run with its name in the store. StoreError where it can't be kept. `audited`: with its agents' heads."""
+        actor, now = self._desk.actor(), time.time()
         with self._opened() as base:
             named = replace(run, id=runs.new_id(base, random.SystemRandom().choice))
-            runs.save(base, named, self._desk.actor(), time.time())
+            runs.save(base, named, actor, now)
+            if audited:
+                heads = cut_logs.heads(named.id, now, named.reports)
+                audit_heads.save(base, heads, cut_logs.events(named.id, now, actor, named.reports), now)
         return named
 
     def named(self, name: str) -> Run:

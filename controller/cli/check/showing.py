@@ -9,8 +9,8 @@ from controller.changes import Changes
 from controller.cli import looking
 from controller.cli.looking import Asked
 from controller.cli.options import Desk
-from controller.host_report import HostReport
-from controller.render import check_json, check_text
+from controller.host_report import HostReport, standings
+from controller.render import check_json, check_text, frozen_text
 from controller.render.check_text import Again, View
 from controller.render.paper import Paper
 from controller.snoozing import Rest, Resting
@@ -36,6 +36,7 @@ class Showing:
     def __init__(self, desk: Desk, wanted: Wanted, again: Again) -> None:
         self.wanted = wanted
         self.paper: Paper = desk.paper(no_colour=wanted.no_colour)
+        self._aside = desk.paper(no_colour=wanted.no_colour, error=True)
         self._again = again
         self._sources = desk.sources()
         self._done = 0
@@ -109,6 +110,11 @@ class Showing:
         else:
             text = "\n".join(check_paste.lines(run, rest, self._again.store))
         self.paper.write(text)
+        self._frozen(run)
+
+    def _frozen(self, run: Run) -> None:
+        """Beside an answer that has no place for it."""
+        frozen_text.write(self._aside, standings(run.reports))
 
     def changed(self, run: Run, changes: Changes, rest: Rest, code: int) -> None:
         """What changed alone; `code` is the exit code of what is new or worse."""
@@ -122,3 +128,4 @@ class Showing:
             for record in changes_json.records(changes):
                 print(check_json.one_line({"type": "change", **record}))
             print(check_json.one_line(changes_json.summary(run, changes, rest, code)))
+        self._frozen(run)

@@ -2,7 +2,7 @@
 
 import click
 
-from controller.cli.pki import authorize, init, issue, listed, renew, revoke, show, sign
+from controller.cli.pki import authorize, init, issue, listed, push, renew, revoke, show, sign
 
 
 @click.group("pki")
@@ -15,11 +15,12 @@ def command() -> None:
       fleetmedic pki issue agent db01 --out db01-tls
       fleetmedic pki list
       fleetmedic pki revoke alice --reason 'laptop lost'
+      fleetmedic pki push -i production.ini
 
     A root, which belongs offline, and below it one authority for agents and one for operators, in the folder that the
     setting pki names (~/.config/fleetmedic/pki) or --dir. For more than one person: `fleetmedic pki authorize`.
     """
 
 
-for part in (init, issue, renew, revoke, listed, show, authorize, sign):
+for part in (init, issue, renew, revoke, push, listed, show, authorize, sign):
     command.add_command(part.command)

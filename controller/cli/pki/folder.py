@@ -1,5 +1,6 @@
 """The folder of the authorities, which every command of the group works on."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -12,7 +13,7 @@ OPTION = click.option(
 )
 
 
-def opened(folder: str | None, **flags: str | None) -> tuple[Desk, Path]:
+def opened(folder: str | None, **flags: str | Sequence[str] | None) -> tuple[Desk, Path]:
     """The settings with the flags on top, and the folder that they mean."""
     desk = options.desk(pki=folder, **flags)
     return desk, Path(desk.text("pki"))

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 
+from controller.inventory.connection import listens
 from controller.inventory.graph import Host
 from controller.inventory.names import shown
 from controller.inventory.origins import InventoryError
@@ -13,25 +14,29 @@ from controller.inventory.services.limits import limit_flaw
 from fleetmedic.v1.snapshot_pb2 import Target
 
 _TABLES = {"http": "http", "page": "page", "dependency": "dependency", "tls": "tls_endpoint", "dns": "dns"}
-_FOLDER = "/etc/fleetmedic/tls"
+_IDENTITY = "/var/lib/fleetmedic/identity"
+_CLIENT_CA = "/etc/fleetmedic/operator-ca.crt"
 _FRONT_USER = "fleetmedic"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 """A certificate has the name too."""
 
 
-def render(host: Host) -> str:
-    """The whole file as text. InventoryError where a variable of a service is wrong, or the host's name is none."""
+def render(host: Host, *, targets: bool = True) -> str:
+    """The whole file as text; without `targets` whatever is to be looked at comes from elsewhere.
+
+    InventoryError where a variable of a service is wrong, or the host's name is none.
+    """
     if not _NAME.fullmatch(host.name):
         what = f"{shown(host.name)} can't be the name of an agent"
         raise InventoryError(f"{what}; use letters, digits, '.', '_' and '-', and give its address as ansible_host")
-    services = described(host)
+    services = described(host) if targets else ()
     blocks = [
-        [f"name = {_toml(host.name)}", f"front_user = {_toml(_FRONT_USER)}"],
+        [f"name = {_toml(host.name)}", f"front_user = {_toml(_FRONT_USER)}", f"listen = {_toml(listens(host))}"],
         [
             "[tls]",
-            f"certificate = {_toml(f'{_FOLDER}/{host.name}.crt')}",
-            f"key = {_toml(f'{_FOLDER}/{host.name}.key')}",
-            f"client_ca = {_toml(f'{_FOLDER}/operator-ca.crt')}",
+            f"certificate = {_toml(f'{_IDENTITY}/agent.crt')}",
+            f"key = {_toml(f'{_IDENTITY}/agent.key')}",
+            f"client_ca = {_toml(_CLIENT_CA)}",
         ],
         *_servers(services),
         *_docker(services),

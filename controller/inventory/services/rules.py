@@ -50,6 +50,7 @@ LIMITS: Mapping[str, tuple[str, ...]] = {
     "REDIS-SLOWLOG": ("window_seconds", "warn_seconds", "crit_seconds"),
     "REDIS-UP": ("slow_seconds",),
     "TLS-CHAIN-INCOMPLETE": (),
+    "TLS-CLIENT-CERT": ("warn_life_left", "crit_days", "crit_life_left"),
     "TLS-EXPIRED": (),
     "TLS-EXPIRY": ("warn_days", "crit_days", "warn_life_left", "crit_life_left"),
     "TLS-FILE-VS-SERVED": (),

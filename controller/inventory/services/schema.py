@@ -56,6 +56,7 @@ SUFFIXES = frozenset(field.suffix for field in OF_SERVICE) | OF_ROLLBACK
 OF_HOST = (
     Field("address", "address", "10.0.0.11", "where the agent is dialled, before ansible_host"),
     Field("port", "number", "7443", "the agent's port; ansible_port is SSH's"),
+    Field("listen", "address", "10.0.0.11", "the one address the agent listens on; not set: all of the host's"),
     Field("services", "list of names", "[orders, orders-db]", "the services on the host"),
     Field("limits", "rule: {limit: number}", "{PG-IDLE-TXN: {warn_seconds: 30}}", "limits that differ here"),
     Field("http", "service: URL", "{orders: http://127.0.0.1:8000/ready}", "asked now, where the agent allows it"),

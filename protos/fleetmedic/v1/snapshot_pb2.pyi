@@ -120,6 +120,7 @@ class Snapshot(_message.Message):
     PYTHON_FIELD_NUMBER: _builtins.int
     PROCESSES_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
+    OWN_CERTIFICATE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def target(self) -> Global___Target: ...
     @_builtins.property
@@ -166,6 +167,10 @@ class Snapshot(_message.Message):
     def processes(self) -> Global___ProcessesSnapshot: ...
     @_builtins.property
     def errors(self) -> Global___ErrorsSnapshot: ...
+    @_builtins.property
+    def own_certificate(self) -> Global___CertificateFile:
+        """The agent's own, of [tls]; its key is not looked at."""
+
     def __init__(
         self,
         *,
@@ -190,12 +195,13 @@ class Snapshot(_message.Message):
         python: Global___PythonSnapshot | None = ...,
         processes: Global___ProcessesSnapshot | None = ...,
         errors: Global___ErrorsSnapshot | None = ...,
+        own_certificate: Global___CertificateFile | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dependency", b"dependency", "discovery", b"discovery", "dns", b"dns", "docker", b"docker", "errors", b"errors", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "page", b"page", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "processes", b"processes", "python", b"python", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dependency", b"dependency", "discovery", b"discovery", "dns", b"dns", "docker", b"docker", "errors", b"errors", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "own_certificate", b"own_certificate", "page", b"page", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "processes", b"processes", "python", b"python", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dependency", b"dependency", "discovery", b"discovery", "dns", b"dns", "docker", b"docker", "earlier", b"earlier", "errors", b"errors", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "page", b"page", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "processes", b"processes", "python", b"python", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dependency", b"dependency", "discovery", b"discovery", "dns", b"dns", "docker", b"docker", "earlier", b"earlier", "errors", b"errors", "failure", b"failure", "filesystem", b"filesystem", "http", b"http", "kernel", b"kernel", "memory", b"memory", "own_certificate", b"own_certificate", "page", b"page", "postgres", b"postgres", "postgres_disk", b"postgres_disk", "processes", b"processes", "python", b"python", "redis", b"redis", "seen", b"seen", "taken_time", b"taken_time", "target", b"target", "tls", b"tls", "took", b"took"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_seen: _TypeAlias = _typing.Literal["postgres", "redis", "docker", "filesystem", "memory", "tls", "dns", "http", "discovery", "postgres_disk", "kernel", "dependency", "page", "python", "processes", "errors"]  # noqa: Y015
+    _WhichOneofReturnType_seen: _TypeAlias = _typing.Literal["postgres", "redis", "docker", "filesystem", "memory", "tls", "dns", "http", "discovery", "postgres_disk", "kernel", "dependency", "page", "python", "processes", "errors", "own_certificate"]  # noqa: Y015
     _WhichOneofArgType_seen: _TypeAlias = _typing.Literal["seen", b"seen"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_seen) -> _WhichOneofReturnType_seen | None: ...
 

@@ -10,6 +10,7 @@ from agent.rule import Limits, Seen
 from fleetmedic.v1.finding_pb2 import Finding, Status
 from fleetmedic.v1.snapshot_pb2 import (
     Certificate,
+    CertificateFile,
     Container,
     DnsAnswer,
     DnsSnapshot,
@@ -166,6 +167,11 @@ def certificate(life_days: float, left_days: float, subject: str = "shop.lab") -
 
 def tls(*chain: Certificate, **fields: object) -> Snapshot:
     return Snapshot(target=target("tls"), tls=TlsSnapshot(chain=chain, **fields))  # type: ignore[arg-type]
+
+
+def own_certificate(life_days: float, left_days: float) -> Snapshot:
+    made = CertificateFile(path="/etc/agent.crt", chain=[certificate(life_days, left_days, "db01")])
+    return Snapshot(target=target("own_certificate"), own_certificate=made)
 
 
 def dns(system: str, *servers: str, seconds: float = 0.01) -> Snapshot:

@@ -31,6 +31,7 @@ PROBES = (
     "page",
     "dependency",
     "python",
+    "own_certificate",
 )
 CLASSES = ("refused", "timeout", "cut", "unknown", "57P03", "28P01", "NOAUTH", "MISCONF", "dns", "tls", "error")
 
@@ -84,6 +85,7 @@ def test_the_catalogue_holds_these_rules() -> None:
         "REDIS-SLOWLOG",
         "REDIS-UP",
         "TLS-CHAIN-INCOMPLETE",
+        "TLS-CLIENT-CERT",
         "TLS-EXPIRED",
         "TLS-EXPIRY",
         "TLS-FILE-VS-SERVED",
@@ -164,6 +166,8 @@ def some_host(made: Snapshot) -> None:
     elif made.HasField("page") and not made.page.page.error_class:
         made.page.page.status = 200
         made.page.assets.add(url=HOSTILE, kind="script")
+    elif made.HasField("own_certificate"):
+        made.own_certificate.chain.append(judged.certificate(90, 3, HOSTILE))
     elif made.HasField("postgres_disk"):
         made.postgres_disk.disks.add(part=HOSTILE, path=HOSTILE).room.size_bytes = 1
 

@@ -37,6 +37,7 @@ def test_a_document_is_a_summary_and_a_report_for_each_host() -> None:
         "warned": ["tls"],
         "unaffected": ["host", "redis", "web", "worker"],
         "odd_ones_out": [],
+        "frozen": [],
         "exit_code": 6,
     }
     assert [report["host"] for report in whole["reports"]] == reports.hosts(reports.forty_hosts().reports)

@@ -27,13 +27,6 @@ FILES = sorted(
 )
 
 
-@pytest.fixture
-def pki(tmp_path: Path) -> Path:
-    """Make the authorities of lab."""
-    authority.initialise(tmp_path / "pki", "lab", NOW)
-    return tmp_path / "pki"
-
-
 def read(path: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificate(path.read_bytes())
 
@@ -59,6 +52,61 @@ def test_the_folder_and_the_keys_are_for_their_user_alone(pki: Path) -> None:
     for key in (*(pki / f"{name}.key" for name in AUTHORITIES), pki / "register.jsonl", made.key):
         assert mode(key) == 0o600
     assert mode(made.certificate) == 0o644
+
+
+@pytest.mark.covers("sec:3.1", "sec:3.2")
+def test_the_root_signs_the_authorities_for_twenty_years_and_binds_all_below_to_the_organisation(pki: Path) -> None:
+    root = read(pki / "root-ca.crt")
+    basic = root.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert (basic.value.ca, basic.value.path_length, basic.critical) == (True, 1, True)
+    constraint = root.extensions.get_extension_for_class(x509.NameConstraints)
+    assert constraint.critical
+    assert list(constraint.value.permitted_subtrees or []) == [x509.UniformResourceIdentifier("lab")]
+    key = root.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    assert isinstance(key.curve, ec.SECP384R1)
+    assert timedelta(days=7300) < root.not_valid_after_utc - NOW < timedelta(days=7310)
+    root.verify_directly_issued_by(root)
+    for name in ("agent-ca", "operator-ca"):
+        read(pki / f"{name}.crt").verify_directly_issued_by(root)
+
+
+@pytest.mark.covers("sec:3.1")
+@pytest.mark.parametrize(
+    ("name", "usage"),
+    [("agent-ca", ExtendedKeyUsageOID.SERVER_AUTH), ("operator-ca", ExtendedKeyUsageOID.CLIENT_AUTH)],
+)
+def test_each_authority_signs_for_one_usage_alone(pki: Path, name: str, usage: x509.ObjectIdentifier) -> None:
+    made = read(pki / f"{name}.crt").extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(made) == [usage]
+
+
+@pytest.mark.covers("sec:3.2")
+def test_no_leaf_outlives_its_authority_and_none_is_signed_by_one_that_has_ended(pki: Path, tmp_path: Path) -> None:
+    late = NOW + timedelta(days=3650 - 30)
+    made = read(authority.issue_agent(pki, tmp_path / "out", "db01", late).certificate)
+    assert made.not_valid_after_utc == read(pki / "agent-ca.crt").not_valid_after_utc
+    with pytest.raises(TrustError, match=r"agent-ca\.crt: ended on 2036-.*: `fleetmedic pki renew agent-ca`"):
+        authority.issue_agent(pki, tmp_path / "out", "db01", NOW + timedelta(days=3651))
+
+
+def test_the_key_of_another_authority_signs_nothing(pki: Path, tmp_path: Path) -> None:
+    (pki / "agent-ca.key").write_bytes((pki / "operator-ca.key").read_bytes())
+    with pytest.raises(TrustError, match=r"agent-ca\.key: is not the key of .*agent-ca\.crt"):
+        authority.issue_agent(pki, tmp_path / "out", "db01", NOW)
+
+
+@pytest.mark.covers("sec:3.2")
+def test_an_identity_for_looking_is_an_observers_for_ten_minutes_and_on_no_disk(pki: Path) -> None:
+    before = content(pki)
+    made = authority.passing_identity(pki, NOW)
+    certificate = x509.load_pem_x509_certificate(made.certificate)
+    alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert list(alternative) == [x509.UniformResourceIdentifier("spiffe://lab/role/observer/user/passing")]
+    assert certificate.not_valid_after_utc == NOW + timedelta(minutes=10)
+    assert made.agent_authority == before["agent-ca.crt"]
+    after = content(pki)
+    assert {name for name in after if after[name] != before.get(name)} == {"register.jsonl"}
 
 
 @pytest.mark.covers("sec:3.1")

@@ -14,7 +14,8 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from agent import access, frames
+from agent import frames
+from agent.front import policy
 from fleetmedic.v1 import agent_pb2
 from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse
 from tests.agent import front
@@ -56,7 +57,7 @@ def to_front(draws: int, folder: Path, now: datetime, seed: int = 1) -> Counter[
         running = stack.enter_context(front.run(folder, now))
         channel = stack.enter_context(running.channel(operator(running.operators, "admin")))
         grpc.channel_ready_future(channel).result(SECONDS)
-        for method in access.SERVICE.methods:
+        for method in policy.SERVICE.methods:
             kind = getattr(agent_pb2, method.input_type.name)
             dice = random.Random(f"{method.name} {seed}")
             bodies = (malformed(kind, dice) for _ in range(draws))
@@ -75,7 +76,7 @@ def to_front(draws: int, folder: Path, now: datetime, seed: int = 1) -> Counter[
 def _answered(
     channel: grpc.Channel, method: str, bodies: Iterator[bytes], *, streams: bool
 ) -> Iterator[tuple[bytes, Any]]:
-    path = f"/{access.SERVICE.full_name}/{method}"
+    path = f"/{policy.SERVICE.full_name}/{method}"
     if streams:
         stream: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(path, None, None)
         for raw in bodies:

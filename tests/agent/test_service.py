@@ -1,8 +1,12 @@
 """The servicer's methods, driven by grpcio-testing, with a worker passed in that answers as the test wants."""
 
+import datetime
 import socket
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,30 +14,47 @@ import grpc
 import grpc_testing
 import pytest
 
-from agent import access, frames
-from agent.access import Peer, Role
-from agent.server import MOST_CHECKS, AgentService, WorkerAway, ask_worker
+from agent import frames
+from agent.front import worker
+from agent.front.alarms import Alarms
+from agent.front.callers import Denied, Peer
+from agent.front.files import Held
+from agent.front.policy import SERVICE, Role
+from agent.front.service import IMPLEMENTED, MOST_STREAMS, AgentService
+from agent.front.worker import WorkerAway
 from fleetmedic.v1 import agent_pb2, local_pb2
 from fleetmedic.v1.agent_pb2 import CheckRequest, CheckResponse, DescribeRequest, DescribeResponse, Identity, RuleTitle
 from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse, Refusal
-from tests.agent.front import Ask
+from tests.agent.front import Ask, installed, organisation
 
 RECEIVED = 1_700_000_000.5
-METHODS = access.SERVICE.methods_by_name
+METHODS = SERVICE.methods_by_name
+
+
+NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+
+
+@cache
+def held() -> Held:
+    """What a front goes by; of its files these tests change none."""
+    config, tls, _ = installed(Path(tempfile.mkdtemp()), organisation(NOW), organisation(NOW, "agents"))
+    return Held(config, tls, lambda: NOW, Alarms(lambda _: None))
 
 
 def service(answers: Ask) -> AgentService:
     return AgentService(  # type: ignore[abstract]
         Identity(name="db01", version="9", boot_id="b"),
         answers,
-        lambda _: Peer("alice", Role.RESPONDER),
+        lambda _: Peer("alice", Role.RESPONDER, "1F", "the bastion is down"),
+        lambda context: context.is_active(),
+        held(),
         lambda: RECEIVED,
     )
 
 
 def server(answers: Ask) -> Any:
     made = service(answers)
-    return grpc_testing.server_from_dictionary({access.SERVICE: made}, grpc_testing.strict_real_time())
+    return grpc_testing.server_from_dictionary({SERVICE: made}, grpc_testing.strict_real_time())
 
 
 def describe(answers: Ask) -> DescribeResponse:
@@ -75,12 +96,14 @@ def test_describe_carries_the_front_s_identity_clock_and_methods_and_the_caller_
     assert (made.agent.name, made.agent.version, made.role) == ("db01", "9", "responder")
     assert made.clock.received_time.ToNanoseconds() == int(RECEIVED * 1e9)
     assert [rule.id for rule in made.rules] == ["PG-UP"]
-    assert asked[0].caller == local_pb2.Caller(role="responder", user="alice")
+    assert asked[0].caller == local_pb2.Caller(
+        role="responder", user="alice", serial="1F", break_glass="the bastion is down"
+    )
 
 
 def test_describe_lists_exactly_the_methods_that_are_implemented() -> None:
     own = {name for name in METHODS if name in vars(AgentService)}
-    assert set(describe(silent).methods) == own == {"Describe", "Check"}
+    assert set(describe(silent).methods) == own == set(IMPLEMENTED)
 
 
 def test_describe_says_why_rules_are_missing_when_the_worker_is_away_or_refuses() -> None:
@@ -115,6 +138,8 @@ def test_a_check_streams_the_worker_s_messages_with_the_front_s_identity_and_clo
         (local_pb2.REFUSAL_KIND_INVALID, grpc.StatusCode.INVALID_ARGUMENT),
         (local_pb2.REFUSAL_KIND_NOT_FOUND, grpc.StatusCode.NOT_FOUND),
         (local_pb2.REFUSAL_KIND_NOT_PERMITTED, grpc.StatusCode.PERMISSION_DENIED),
+        (local_pb2.REFUSAL_KIND_FAILED_PRECONDITION, grpc.StatusCode.FAILED_PRECONDITION),
+        (local_pb2.REFUSAL_KIND_BUSY, grpc.StatusCode.RESOURCE_EXHAUSTED),
         (local_pb2.REFUSAL_KIND_INTERNAL, grpc.StatusCode.INTERNAL),
         (local_pb2.REFUSAL_KIND_UNSPECIFIED, grpc.StatusCode.INTERNAL),
     ],
@@ -163,19 +188,19 @@ def test_the_ninth_check_at_once_is_refused_and_a_slot_comes_back_when_one_ends(
         yield LocalResponse(check=CheckResponse(last=True))
 
     driven = server(answers)
-    calls = [driven.invoke_unary_stream(METHODS["Check"], (), CheckRequest(), 5.0) for _ in range(MOST_CHECKS)]
-    for _ in range(MOST_CHECKS):
+    calls = [driven.invoke_unary_stream(METHODS["Check"], (), CheckRequest(), 5.0) for _ in range(MOST_STREAMS)]
+    for _ in range(MOST_STREAMS):
         assert working.acquire(timeout=5.0)
     ninth = driven.invoke_unary_stream(METHODS["Check"], (), CheckRequest(), 5.0)
     _, code, details = ninth.termination()
     assert (code, details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "8 checks are under way on this host already")
     held.set()
-    assert [call.termination()[1] for call in calls] == [grpc.StatusCode.OK] * MOST_CHECKS
+    assert [call.termination()[1] for call in calls] == [grpc.StatusCode.OK] * MOST_STREAMS
     tenth = driven.invoke_unary_stream(METHODS["Check"], (), CheckRequest(), 5.0)
     assert tenth.termination()[1] == grpc.StatusCode.OK
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - {"Describe", "Check"}))
+@pytest.mark.parametrize("name", sorted(set(METHODS) - set(IMPLEMENTED)))
 def test_a_method_of_a_later_version_is_not_implemented(name: str) -> None:
     class Context:
         code: grpc.StatusCode | None = None
@@ -217,7 +242,7 @@ LAST = LocalResponse(check=CheckResponse(sequence=2, last=True))
 @pytest.mark.parametrize("answers", [[LAST], [FIRST, LAST], [LocalResponse(refusal=Refusal())]])
 def test_a_whole_answer_of_the_worker_is_passed_on(tmp_path: Path, answers: list[LocalResponse]) -> None:
     serving = worker_that(tmp_path / "s", *answers)
-    assert list(ask_worker(tmp_path / "s", ASK, 2.0, lambda: True)) == answers
+    assert list(worker.ask(tmp_path / "s", ASK, 2.0, lambda: True)) == answers
     serving.join()
 
 
@@ -236,7 +261,7 @@ def test_an_answer_that_is_not_whole_is_never_taken_for_one(
 ) -> None:
     serving = worker_that(tmp_path / "s", *answers, raw=raw)
     with pytest.raises(WorkerAway, match=why):
-        list(ask_worker(tmp_path / "s", ASK, 2.0, lambda: True))
+        list(worker.ask(tmp_path / "s", ASK, 2.0, lambda: True))
     serving.join()
 
 
@@ -245,9 +270,32 @@ def test_a_worker_that_is_silent_is_given_up_after_the_patience(tmp_path: Path) 
     listener.bind(str(tmp_path / "s"))
     listener.listen()
     with listener, pytest.raises(WorkerAway, match="no answer in time"):
-        list(ask_worker(tmp_path / "s", ASK, 0.1, lambda: True))
+        list(worker.ask(tmp_path / "s", ASK, 0.1, lambda: True))
+
+
+@pytest.mark.covers("sec:live-denial")
+def test_a_caller_who_may_call_no_more_is_no_longer_waited_for_and_the_worker_sees_it(tmp_path: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "s"))
+    listener.listen()
+    asked = []
+
+    def wanted() -> bool:
+        asked.append(time.monotonic())
+        if len(asked) > 1:
+            raise Denied(grpc.StatusCode.UNAUTHENTICATED, "denied")
+        return True
+
+    began = time.monotonic()
+    with listener:
+        with pytest.raises(Denied):
+            list(worker.ask(tmp_path / "s", ASK, 60.0, wanted))
+        assert time.monotonic() - began < 5.0
+        with listener.accept()[0] as connection:
+            assert frames.read(connection.fileno(), LocalRequest) == ASK
+            assert connection.recv(1) == b""
 
 
 def test_a_worker_that_is_not_there_is_away(tmp_path: Path) -> None:
     with pytest.raises(WorkerAway, match="No such file"):
-        list(ask_worker(tmp_path / "s", ASK, 0.1, lambda: True))
+        list(worker.ask(tmp_path / "s", ASK, 0.1, lambda: True))

@@ -1,0 +1,203 @@
+"""The methods of this build: what the worker is asked, what the front does itself, and how the agent stands."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import BoundedSemaphore, Lock
+
+import grpc
+
+from agent import budgets, own_certificate
+from agent.denylist import DenylistError, OlderList
+from agent.front.callers import Denied, Peer
+from agent.front.files import Held
+from agent.front.worker import Ask, WorkerAway
+from agent.identity import clock
+from agent.own_certificate import NothingPendingError, OwnCertificateError
+from agent.rule import seconds
+from fleetmedic.v1 import agent_pb2_grpc
+from fleetmedic.v1.agent_pb2 import (
+    AuditRequest,
+    AuditResponse,
+    CheckRequest,
+    CheckResponse,
+    DescribeRequest,
+    DescribeResponse,
+    Identity,
+    RenewRequest,
+    RenewResponse,
+    SetDenylistRequest,
+    SetDenylistResponse,
+    SetFreezeRequest,
+    SetFreezeResponse,
+)
+from fleetmedic.v1.local_pb2 import (
+    REFUSAL_KIND_BUSY,
+    REFUSAL_KIND_FAILED_PRECONDITION,
+    REFUSAL_KIND_INVALID,
+    REFUSAL_KIND_NOT_FOUND,
+    REFUSAL_KIND_NOT_PERMITTED,
+    LocalRequest,
+    LocalResponse,
+    Refusal,
+)
+
+IMPLEMENTED = ("Describe", "Check", "Renew", "SetDenylist", "SetFreeze", "Audit")
+# Streams at once: they must not take the threads that Describe, health and the short calls need.
+MOST_STREAMS = 8
+DESCRIBE_WORKER = 3.0
+# For the worker to record and carry out a change.
+CHANGE_WORKER = 5.0
+Whose = Callable[[grpc.ServicerContext], Peer]
+# Whether the caller still waits; raises Denied where it may call no more.
+Waiting = Callable[[grpc.ServicerContext], bool]
+
+CODES = {
+    REFUSAL_KIND_BUSY: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    REFUSAL_KIND_FAILED_PRECONDITION: grpc.StatusCode.FAILED_PRECONDITION,
+    REFUSAL_KIND_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    REFUSAL_KIND_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    REFUSAL_KIND_NOT_PERMITTED: grpc.StatusCode.PERMISSION_DENIED,
+}
+
+
+class AgentService(agent_pb2_grpc.AgentServiceServicer):
+    """`ask` brings a request to the worker; `whose` and `waiting` are the gate's; `clock` gives epoch seconds."""
+
+    def __init__(
+        self, own: Identity, ask: Ask, whose: Whose, waiting: Waiting, held: Held, clock: Callable[[], float]
+    ) -> None:
+        self._identity = own
+        self._ask = ask
+        self._whose = whose
+        self._waiting = waiting
+        self._held = held
+        self._clock = clock
+        self._slots = BoundedSemaphore(MOST_STREAMS)
+        self._renewing = Lock()
+
+    def Describe(self, request: DescribeRequest, context: grpc.ServicerContext) -> DescribeResponse:
+        received = self._clock()
+        context.send_initial_metadata(())
+        made = DescribeResponse(kernel=os.uname().release)
+        peer = self._whose(context)
+        try:
+            for answer in self._ask(
+                LocalRequest(describe=request, caller=peer.caller()), DESCRIBE_WORKER, lambda: self._waiting(context)
+            ):
+                made.CopyFrom(answer.describe)
+                made.worker_error = answer.refusal.reason
+        except WorkerAway as error:
+            made.worker_error = str(error)
+        made.agent.CopyFrom(self._identity)
+        made.methods.extend(IMPLEMENTED)
+        made.role = peer.role.name.lower()
+        made.clock.CopyFrom(clock(received))
+        self._held.complete(made.standing)
+        return made
+
+    def Check(self, request: CheckRequest, context: grpc.ServicerContext) -> Iterator[CheckResponse]:
+        received = self._clock()
+        # At once: a caller learns from it that the set-up is over and the looking begins.
+        context.send_initial_metadata(())
+        left = min(context.time_remaining() or budgets.CHECK, budgets.LONGEST_CALL)
+        request.budget.FromNanoseconds(int(1e9 * min(max(seconds(request.budget), -1.0) or left, left)))
+        for answer in self._streamed(LocalRequest(check=request), context, left + 1):
+            yield self._stamped(answer.check, received)
+
+    def Audit(self, request: AuditRequest, context: grpc.ServicerContext) -> Iterator[AuditResponse]:
+        left = min(context.time_remaining() or budgets.CHECK, budgets.LONGEST_CALL)
+        for answer in self._streamed(LocalRequest(audit=request), context, left + 1):
+            yield answer.audit
+
+    def SetDenylist(self, request: SetDenylistRequest, context: grpc.ServicerContext) -> SetDenylistResponse:
+        peer = self._whose(context)
+        try:
+            offered = self._held.checked(request.signed_list)
+        except OlderList as error:
+            raise Denied(grpc.StatusCode.FAILED_PRECONDITION, f"the denylist {error}", peer) from error
+        except DenylistError as error:
+            raise Denied(grpc.StatusCode.INVALID_ARGUMENT, f"the denylist {error}", peer) from error
+        made = self._changed(LocalRequest(set_denylist=request), context).set_denylist
+        # Where a newer one came while this one was being written, that one counts.
+        with suppress(OlderList):
+            self._held.take(offered)
+        self._held.complete(made.standing)
+        return made
+
+    def SetFreeze(self, request: SetFreezeRequest, context: grpc.ServicerContext) -> SetFreezeResponse:
+        made = self._changed(LocalRequest(set_freeze=request), context).set_freeze
+        self._held.complete(made.standing)
+        return made
+
+    def Renew(self, request: RenewRequest, context: grpc.ServicerContext) -> RenewResponse:
+        """The guard records it, and says in the answer how the agent then stands."""
+        with self._renewing:
+            try:
+                made = self._renew(request.certificate_chain, context)
+            except NothingPendingError as error:
+                context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+            except OwnCertificateError as error:
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            except OSError as error:
+                context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"{error.filename}: {error.strerror}")
+        return made
+
+    def _renew(self, chain: bytes, context: grpc.ServicerContext) -> RenewResponse:
+        held = self._held
+        if not chain:
+            made = own_certificate.request(held.tls, held.name)
+            context.set_details("a new key waits for its certificate")
+            return RenewResponse(certificate_request=made)
+        own_certificate.accept(held.tls, chain, held.name, held.utc(), renews=True)
+        held.look(anew=True)
+        context.set_details("a new certificate is in place")
+        return RenewResponse()
+
+    def _changed(self, request: LocalRequest, context: grpc.ServicerContext) -> LocalResponse:
+        """The worker's answer to a change, which goes on though its caller leaves."""
+        request.caller.CopyFrom(self._whose(context).caller())
+        with _worker(context):
+            for answer in self._ask(request, CHANGE_WORKER, lambda: True):
+                _pass_on_refusal(answer.refusal if answer.HasField("refusal") else None, context)
+                return answer
+            raise WorkerAway("the agent's worker gave no answer")
+
+    def _streamed(
+        self, request: LocalRequest, context: grpc.ServicerContext, patience: float
+    ) -> Iterator[LocalResponse]:
+        request.caller.CopyFrom(self._whose(context).caller())
+        if not self._slots.acquire(blocking=False):
+            context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_STREAMS} checks are under way on this host already"
+            )
+        try:
+            with _worker(context):
+                for answer in self._ask(request, patience, lambda: self._waiting(context)):
+                    _pass_on_refusal(answer.refusal if answer.HasField("refusal") else None, context)
+                    yield answer
+        finally:
+            self._slots.release()
+
+    def _stamped(self, answer: CheckResponse, received: float) -> CheckResponse:
+        """The front's identity and clock: it is the front that the caller's stamps are about."""
+        if answer.HasField("agent"):
+            answer.agent.CopyFrom(self._identity)
+            answer.clock.CopyFrom(clock(received))
+            self._held.complete(answer.standing)
+        elif answer.HasField("clock"):
+            answer.clock.answered_time.GetCurrentTime()
+        return answer
+
+
+@contextmanager
+def _worker(context: grpc.ServicerContext) -> Iterator[None]:
+    try:
+        yield
+    except WorkerAway as error:
+        context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+
+
+def _pass_on_refusal(refusal: Refusal | None, context: grpc.ServicerContext) -> None:
+    if refusal is not None:
+        context.abort(CODES.get(refusal.kind, grpc.StatusCode.INTERNAL), refusal.reason)

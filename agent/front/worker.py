@@ -1,0 +1,55 @@
+"""The way to the worker: a request over its socket, and its answers while they are wanted."""
+
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+from agent import frames
+from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse
+
+CONNECT = 1.0
+# How often a waiting call looks whether its caller is still there and may still call, in seconds.
+LOOK_UP = 0.25
+# A request, for how long in seconds, and whether the caller still waits.
+Ask = Callable[[LocalRequest, float, Callable[[], bool]], Iterator[LocalResponse]]
+
+
+class WorkerAway(Exception):
+    """The worker can't be reached, or gave no proper answer."""
+
+
+def ask(place: Path, request: LocalRequest, patience: float, wanted: Callable[[], bool]) -> Iterator[LocalResponse]:
+    """The worker's answers over its socket, while they are wanted. WorkerAway where there are none."""
+    deadline = time.monotonic() + patience
+    with closing(socket.socket(socket.AF_UNIX)) as connection:
+        connection.settimeout(CONNECT)
+        try:
+            connection.connect(str(place))
+            connection.settimeout(None)
+            frames.write(connection.fileno(), request)
+            # An audit log may hold nothing that is new to its reader.
+            whole = request.HasField("audit")
+            while _readable(connection, deadline, wanted) and (
+                (answer := frames.read(connection.fileno(), LocalResponse, deadline)) is not None
+            ):
+                whole = not answer.HasField("check") or answer.check.last
+                yield answer
+            if not whole:
+                raise WorkerAway("the agent's worker ended before its answer was whole")
+        except OSError as error:
+            raise WorkerAway(f"the agent's worker is away: {error.strerror or type(error).__name__}") from error
+        except frames.FrameError as error:
+            raise WorkerAway(f"the agent's worker gave no answer: {error}") from error
+
+
+def _readable(connection: socket.socket, deadline: float, wanted: Callable[[], bool]) -> bool:
+    """Whether there is something to read; not, once nobody waits for it. WorkerAway at the deadline."""
+    while not select.select([connection], [], [], LOOK_UP)[0]:
+        if not wanted():
+            return False
+        if time.monotonic() > deadline:
+            raise WorkerAway("the agent's worker gave no answer in time")
+    return True

@@ -1,0 +1,1 @@
+"""What is written down before it is done: the audit log, and the format of its lines."""

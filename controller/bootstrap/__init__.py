@@ -1,0 +1,1 @@
+"""An agent onto a host over SSH, and off it again."""
