@@ -17,9 +17,11 @@ import pytest
 
 from controller.cli import kept, report, runs, snooze
 from controller.inventory import connection, requests
+from controller.inventory.draft import Draft
 from controller.inventory.loading import load
 from controller.inventory.origins import InventoryError
 from controller.inventory.services.agent_toml import render
+from controller.inventory.sources import script_answer
 from controller.render import tree
 from controller.reports import gathering
 from controller.store import database, snoozes
@@ -142,7 +144,8 @@ def place(tmp_path: Path) -> Iterator[Path]:
         yield folder
     after = {file for file in tmp_path.rglob("*") if file.parent != pki_folder(folder)}
     allowed = {
-        folder / name for name in ("in.yml", "in.toml", "made", *(f"controller.db{end}" for end in ("-wal", "-shm")))
+        folder / name
+        for name in ("in.yml", "in.toml", "in.ini", "made", *(f"controller.db{end}" for end in ("-wal", "-shm")))
     }
     assert {file for file in after - before if folder / "made" not in file.parents} <= allowed
     with contextlib.closing(sqlite3.connect(folder / "controller.db")) as base:
@@ -162,6 +165,31 @@ def test_no_hostile_name_is_taken(place: Path, field: str) -> None:
             taken.append(name)
     assert [each for each in said if not each.isprintable()] == []
     assert [name for name in taken if not re.fullmatch(TAKEN.get(field, ""), name)] == []
+
+
+@pytest.mark.covers("sec:B4")
+@pytest.mark.parametrize("text", ["{} x=1\n", "[{}]\nweb01\n", "[web:children]\n{}\n[{}]\nweb01\n", None])
+def test_a_line_of_ini_or_a_host_list_makes_no_hostile_name_of_its_parts(place: Path, text: str | None) -> None:
+    """There a blank, a comma or a line's end makes several words of one name: each is a safe one, or all is refused."""
+    for name in NAMES:
+        source = f"{name}," if text is None else _in(place, "in.ini", text.replace("{}", name))
+        try:
+            inventory = load([source])
+        except InventoryError as refusal:
+            assert str(refusal).isprintable()  # noqa: PT017 - both ways are right
+            continue
+        for each in (*inventory.hosts, *inventory.groups):
+            assert re.fullmatch(INSIDE, each), (name, each)
+
+
+@pytest.mark.covers("sec:B4")
+def test_a_script_s_answer_makes_no_hostile_host_or_group(place: Path) -> None:
+    for name in NAMES:
+        for answer in ({"web": {"hosts": [name]}}, {name: {"hosts": ["web01"]}}, {"web": {"children": [name]}}):
+            draft = Draft()
+            with contextlib.suppress(InventoryError):
+                script_answer.take(answer, "script", draft, lambda _: {})
+                assert all(re.fullmatch(INSIDE, each) for each in (*draft.hosts, *draft.groups)), name
 
 
 @pytest.mark.covers("sec:B4")
