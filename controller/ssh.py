@@ -230,7 +230,9 @@ class Remote:
 
     def read_error(self) -> bytes:
         """What it has written to standard error by now."""
-        return self._channel.recv_stderr(MOST_ERR) if self._channel.recv_stderr_ready() else b""
+        with suppress(*GONE):
+            return self._channel.recv_stderr(MOST_ERR) if self._channel.recv_stderr_ready() else b""
+        return b""
 
     def ended(self, patience: float) -> int | None:
         """Its exit code; None where it has none after `patience` seconds, or the connection broke before it."""

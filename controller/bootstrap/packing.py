@@ -72,7 +72,7 @@ def _archive(files: "dict[str, bytes]") -> bytes:
     ):
         for name, body in sorted(files.items()):
             entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(body), 0o600
+            entry.size = len(body)
             archive.addfile(entry, io.BytesIO(body))
     return buffer.getvalue()
 

@@ -65,9 +65,9 @@ def interpreters(host: Host) -> Sequence[str]:
 
 def _said(out: bytes) -> dict[str, object]:
     """What the host says; a login shell may have printed before it."""
-    _, found, said = out.rpartition(MARK)
+    _, found, said = out.partition(MARK)
     try:
-        values = json.loads(said) if found else None
+        values = json.loads(said.partition(b"\n")[0]) if found else None
     except ValueError:
         values = None
     if not isinstance(values, dict):

@@ -1,7 +1,7 @@
 """How an agent stands, from what it says of itself, and what of that should be mended."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from controller.describing import Described
 from controller.doctor.answering import skew
@@ -88,6 +88,7 @@ def _troubles(
         made.append("it has an alarm")
     if answer.worker_error:
         made.append("its worker is away")
-    if timedelta(seconds=abs(said.clock_offset)) > CLOCK_LIMIT:
+    # In seconds: a hostile stamp is longer ago than a timedelta holds.
+    if abs(said.clock_offset) > CLOCK_LIMIT.total_seconds():
         made.append("its clock is off")
     return made

@@ -29,8 +29,14 @@ except ImportError:
 # What a login shell prints before us is told from what we print by this.
 MARK = b"\0fleetmedic visit\0"
 LENGTH = struct.Struct(">I")
-# In memory first: it has room where disks are full, read-only or slow, and forgets when the host goes down.
-PLACES = tuple(map(Path, ("/dev/shm", "/tmp", "/var/tmp", "/run")))  # noqa: S108 - a folder of our own is made there
+# A folder of our own is made there. In memory first: it has room where disks are full, read-only or slow, and forgets
+# when the host goes down.
+PLACES = (
+    Path("/dev/shm"),  # noqa: S108 # nosec B108
+    Path("/tmp"),  # noqa: S108 # nosec B108
+    Path("/var/tmp"),  # noqa: S108 # nosec B108
+    Path("/run"),
+)
 PREFIX = "fleetmedic-visit-"
 LOCK = "visitor.lock"
 LIBRARY = "lib"
@@ -146,9 +152,12 @@ def _unpack(folder: Path) -> None:
     (size,) = LENGTH.unpack(_exactly(LENGTH.size))
     packed = _Packed(size)
     with tarfile.open(fileobj=packed, mode="r|gz") as archive:  # type: ignore[call-overload]
-        # Ours, and sent over SSH; newer Pythons want it said what may be in it.
-        archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
-        archive.extractall(str(folder / LIBRARY))  # noqa: S202 - as above
+        for member in archive:
+            content = archive.extractfile(member)
+            assert content is not None, "files alone are packed"
+            place = folder / LIBRARY / member.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content.read())
     packed.read(packed.left)
 
 

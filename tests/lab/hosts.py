@@ -242,7 +242,7 @@ def _created(engine: Engine, name: str, address: str, mounts: Mapping[Path, str]
         # Control groups of its own, version 1 or 2: nothing on the host says that it is a container.
         cgroupns="private",
         binds=volumes,
-        tmpfs={"/run": "mode=755", "/run/lock": "", "/tmp": "mode=1777"},
+        tmpfs={"/run": "mode=755", "/run/lock": "mode=1777", "/tmp": "mode=1777"},
         extra_hosts={name: address},
         cap_add=["ALL"],
         cap_drop=_out_of_reach(),

@@ -101,7 +101,7 @@ def _settled(desk: Desk, site: Site, *words: str) -> Judged:
         return {key[2] for key, value in last.items() if value[0] == "error"} <= {"/srv/hung"}
 
     with contextlib.suppress(TimeoutError):
-        until("a whole answer", whole, seconds=60.0)
+        until("a whole answer", whole, seconds=30.0)
     return last
 
 

@@ -138,6 +138,7 @@ warn_seconds = 0.5
 
 [limits."PG-LOCK-ROOT"]
 warn_seconds = 0.5
+crit_seconds = 3600
 """
 LIMITED: dict[str, Any] = {"mem_limit": "24m", "memswap_limit": "24m"}
 CONTAINERS: dict[str, tuple[Sequence[str], dict[str, Any]]] = {

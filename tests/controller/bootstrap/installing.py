@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.lab.agents import Command, Desk
 from tests.lab.hosts import LabHost, Site
+from tests.lab.waiting import until
 
 HOME = "/opt/fleetmedic"
 CONFIG = "/etc/fleetmedic/agent.toml"
@@ -79,14 +80,21 @@ def exists(host: LabHost, path: str) -> bool:
 
 def files(host: LabHost) -> Mapping[str, str]:
     """Every path where an installation may write, with its mode, owner, and what it holds."""
-    there = [place for place in PLACES if exists(host, place)]
-    lines = host.run("find", *there, "-xdev", "-printf", "%p %M %U:%G %l\n").splitlines()
-    sums = host.run("find", *there, "-xdev", "-type", "f", "-exec", "md5sum", "{}", "+").splitlines()
-    made = {line.partition(" ")[0]: line.partition(" ")[2] for line in lines}
-    for line in sums:
-        digest, _, path = line.partition("  ")
-        made[path] += f" {digest}"
-    return {path: about for path, about in made.items() if not path.startswith(tuple(f"/etc/{name}" for name in KEPT))}
+    found: list[Mapping[str, str]] = []
+
+    def whole() -> bool:
+        """The engine may lose lines of a busy machine's commands, and files may go while they are listed."""
+        there = [place for place in PLACES if exists(host, place)]
+        lines = host.run("find", *there, "-xdev", "-printf", "%p %M %U:%G %l\n").splitlines()
+        sums = host.tried("find", *there, "-xdev", "-type", "f", "-exec", "md5sum", "{}", "+").out.splitlines()
+        made = {line.partition(" ")[0]: line.partition(" ")[2] for line in lines}
+        digests = {line.partition("  ")[2]: line.partition("  ")[0] for line in sums}
+        found.append({path: f"{about} {digests.get(path, '')}" for path, about in made.items()})
+        return digests.keys() == {path for path, about in made.items() if about.startswith("-")}
+
+    until(f"the files of {host.name} can be listed", whole)
+    kept = tuple(f"/etc/{name}" for name in KEPT)
+    return {path: about for path, about in found[-1].items() if not path.startswith(kept)}
 
 
 def untouched(host: LabHost, before: Mapping[str, str]) -> None:

@@ -84,7 +84,7 @@ def test_the_same_wheels_are_the_same_bundle_made_twice(root: Path, folder: Path
     assert making.renew(root, first) == first
     other = making.renew(folder / "elsewhere", first)
     assert (other.version, other.digest) == (first.version, first.digest)
-    assert not [path for path in root.iterdir() if path.name.startswith(".")]
+    assert not [path for path in root.iterdir() if path.name.startswith(".making")]
 
 
 @pytest.mark.covers("sec:bundle")
@@ -194,9 +194,8 @@ def test_no_kind_at_all_is_wrong_use(tmp_path: Path) -> None:
 
 
 @pytest.mark.covers("sec:bundle")
-def test_without_an_index_it_fails_whole_in_one_line(lab: Path, folder: Path) -> None:
+def test_without_an_index_it_fails_whole_in_one_line(folder: Path) -> None:
     """The sandbox has no route to anywhere."""
-    assert lab
     environment = {"UV_OFFLINE": "1", "UV_CACHE_DIR": str(folder / "cache"), "UV_NO_INDEX": "1"}
     done = Desk(folder).run("agent", "bundle", "--python", "3.11.2", "--libc", "2.36", environment=environment)
     assert done.code == 65
@@ -211,7 +210,17 @@ def test_without_uv_or_pip_one_line_says_how_to_get_them(folder: Path) -> None:
     paths = ":".join(path for path in sys.path if path)
     environment = {"PATH": "/nowhere", "PYTHONPATH": paths, "HOME": str(folder), "LANG": "C.UTF-8"}
     program = "import sys; from controller.cli import main; main()"
-    words = [folder / "bare/bin/python", "-c", program, "agent", "bundle", "--python", "3.11.2", "--libc", "2.36"]
+    words: list[str | Path] = [
+        folder / "bare/bin/python",
+        "-c",
+        program,
+        "agent",
+        "bundle",
+        "--python",
+        "3.11.2",
+        "--libc",
+        "2.36",
+    ]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 65
     assert re.fullmatch(r"fleetmedic: uv is not here, .*pip install 'fleetmedic\[bundle\]'.*\n", done.stderr), (

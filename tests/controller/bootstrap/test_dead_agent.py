@@ -5,6 +5,7 @@ import shlex
 import pytest
 
 from tests.controller.bootstrap.installing import SERVICES, Crew
+from tests.lab.agents import Command
 
 OWN = (
     "find",
@@ -18,23 +19,26 @@ OWN = (
 MEMORY = ("--include", "HOST-MEM")
 
 
+def check(crew: Crew) -> Command:
+    return crew.desk.check("web01", "-i", crew.inventory, *MEMORY)
+
+
 @pytest.mark.covers("exp:X16", "sec:via-ssh")
 def test_a_host_with_a_dead_agent_is_looked_at_over_ssh_and_its_own_files_stay_as_they_are(crew: Crew) -> None:
     host = crew.site["web01"]
     done = crew.agent("install", "web01")
     assert done.code == 0, done.out + done.err
     try:
-        alive = crew.check("web01", *MEMORY)
+        alive = check(crew)
         assert alive.code == 0, alive.out
         host.run("systemctl", "stop", *SERVICES)
-        dead = crew.check("web01", *MEMORY)
+        dead = check(crew)
         assert dead.code == 4
         (line,) = [line.strip() for line in dead.out.splitlines() if "next:" in line]
         look = shlex.split(line.partition("a look without the agents: ")[2])
         # systemd has taken the run folder with the units.
         before = host.tried(*OWN).out
-        environment = {"FLEETMEDIC_BUNDLES": str(crew.bundles), "FLEETMEDIC_KNOWN_HOSTS": str(crew.site.known_hosts)}
-        seen = crew.desk.run(*look[1:], *MEMORY, environment=environment)
+        seen = crew.desk.run(*look[1:], *MEMORY, environment=crew.environment)
         assert seen.code == 0, seen.out + seen.err
         assert "OK web01" in seen.out
         assert host.tried(*OWN).out == before

@@ -1,4 +1,4 @@
-"""What a visit brings along: all that a look needs and nothing of the front's, made once, and never what was tampered with."""
+"""What a visit brings along: all that a look needs, nothing of the front's, and never what was tampered with."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from controller.bootstrap.bundle import Bundle, BundleError
 from controller.transport.ssh_stdio import Parcel
 
 PYTHON = "/usr/bin/python3"
-# Imports all of the agent's modules and says what was not there; what it looks at PostgreSQL with must be the binary one.
+# Imports all of the agent's modules and says what was not there; the way to PostgreSQL must be the binary one.
 IMPORTS = """\
 import importlib, pkgutil, agent, psycopg
 assert psycopg.pq.__impl__ == "binary"

@@ -1,5 +1,6 @@
 """Hosts where no agent can be: each is refused by the name of what it lacks, and nothing is begun there."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -132,7 +133,7 @@ class Impostor:
     def plain(self) -> None:
         self.server.authorize(self._login)
 
-    def install(self, command: str = "install", *more: str) -> Command:
+    def install(self) -> Command:
         inventory = self.desk.folder / "fleet.ini"
         place = f"ansible_host={self.server.address} ansible_port={self.server.port}"
         inventory.write_text(f"db01 {place} ansible_ssh_private_key_file={self._key}\n")
@@ -141,7 +142,7 @@ class Impostor:
             "FLEETMEDIC_BUNDLES": str(self._bundles),
             "FLEETMEDIC_KNOWN_HOSTS": str(self.desk.folder / "known_hosts"),
         }
-        return self.desk.run("agent", command, "all", "-i", inventory, *more, environment=own, seconds=120)
+        return self.desk.run("agent", "install", "all", "-i", inventory, environment=own, seconds=120)
 
 
 @pytest.fixture(scope="module")
@@ -160,41 +161,44 @@ def test_a_host_without_systemd_is_refused(impostor: Impostor) -> None:
     assert (done.code, "no systemd runs there" in done.out) == (2, True), done.out
 
 
-# Well-formed facts, after which the same command is run once more in place of the installation.
-FACTS = (
-    'echo \'fleetmedic facts {\\"python\\": \\"3.11.2\\", \\"implementation\\": \\"CPython\\", \\"reachable\\": true, '
-    '\\"venv\\": true, \\"machine\\": \\"x86_64\\", \\"libc\\": \\"glibc 2.36\\", \\"systemd\\": true, \\"useradd\\": true, '
-    '\\"root\\": true, \\"free\\": 999999999, \\"installed\\": \\"\\u001b[31m\\"}\''
-)
+HOSTILE = """\
+#!/usr/bin/python3
+import os, sys, time
+FACTS = {facts!r}
+if "fleetmedic facts" in os.environ["SSH_ORIGINAL_COMMAND"]:
+    os.write(1, b"Welcome!\\n" + FACTS)
+else:
+    {then}
+"""
+GOOD = b"fleetmedic facts " + json.dumps({**WELL, "free": 1 << 40, "installed": "\x1b[31m"}).encode() + b"\n"
 
 
 @pytest.mark.covers("sec:install")
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("facts", "then", "said"),
     [
-        ("true", "its Python said something else than it was asked"),
-        ("head -c 100000000 /dev/zero", "the command wrote more than it may"),
-        ("echo 'fleetmedic facts [1]'", "its Python said something else"),
-        ("echo 'fleetmedic facts {'", "its Python said something else"),
-        ("echo 'fleetmedic facts {}'", "Python None is too old"),
-        (f"{FACTS}", "the program there ended before its work"),
-        (f"{FACTS}; cat /dev/zero", "wrote more than it may"),
-        (f'{FACTS}; echo \'{{\\"done\\": \\"\\u001b[2Jinstalled\\"}}\'', "it said something else than how it ended"),
-        (
-            f'{FACTS}; echo \'{{\\"done\\": \\"failed\\", \\"why\\": \\"\\u001b[2J\\"}}\'',
-            "\\x1b[2J; undoing it failed too",
-        ),
-        (
-            f'{FACTS}; echo \'{{\\"ask\\": \\"signature\\", \\"request\\": \\"no request\\"}}\'; sleep 5',
-            "what was done is undone",
-        ),
-        (f"{FACTS}; yes '{{}}' | head -c 1000000", "it said more than there is to say"),
+        (b"", "", "its Python said something else than it was asked"),
+        (bytes(5 << 20), "", "the command wrote more than it may"),
+        (b"fleetmedic facts [1]", "", "its Python said something else"),
+        (b"fleetmedic facts {\n", "", "its Python said something else"),
+        (b"fleetmedic facts \xff\n", "", "its Python said something else"),
+        (b"fleetmedic facts {}", "", "Python None is too old"),
+        (GOOD, "sys.exit('\x1b[2Jno')", "the program there ended before its work: \\x1b[2Jno"),
+        (GOOD, "os.write(1, bytes(2 << 20))", "it said more than there is to say"),
+        (GOOD, "[os.write(1, b'{}\\n') for _ in range(300)]", "it said more than there is to say"),
+        (GOOD, """print('{"done": "\\\\u001b[2Jinstalled"}')""", "it said something else than how it ended"),
+        (GOOD, """print('{"done": ["installed"], "why": 7}')""", "it said something else than how it ended"),
+        (GOOD, """print('{"done": "failed", "why": "\\\\u001b[2J"}')""", "\\x1b[2J; undoing it failed too"),
+        (GOOD, """print('{"ask": "signature", "request": "x"}', flush=True); time.sleep(9)""", "is no request"),
     ],
 )
 def test_whatever_a_hostile_host_says_is_one_line_and_no_certificate(
-    impostor: Impostor, command: str, said: str
+    impostor: Impostor, facts: bytes, then: str, said: str
 ) -> None:
-    impostor.says(command)
+    program = impostor.desk.folder / "hostile"
+    program.write_text(HOSTILE.format(facts=facts, then=then or "pass"))
+    program.chmod(0o755)
+    impostor.says(str(program))
     register = (impostor.desk.pki / "register.jsonl").read_text()
     done = impostor.install()
     assert done.code in (2, 4), done.out + done.err

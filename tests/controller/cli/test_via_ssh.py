@@ -198,6 +198,12 @@ def postgres(host: LabHost) -> Iterator[None]:
         host.run("rm", "-r", "/srv/pg")
 
 
+def saturation(done: Command) -> str:
+    """What is said of PostgreSQL's slots; on a machine that is overloaded it is that there was no time to look."""
+    (said,) = [item for item in findings(done) if item["id"] == "PG-CONN-SATURATION"]
+    return f"{said['status']}: {said['summary']}"
+
+
 @pytest.mark.covers("sec:via-ssh", "exp:X16")
 def test_a_host_without_an_agent_is_looked_at_and_a_real_fault_is_found(visitor: Visitor) -> None:
     host = visitor.site["db01"]
@@ -206,12 +212,8 @@ def test_a_host_without_an_agent_is_looked_at_and_a_real_fault_is_found(visitor:
     well = visitor.check(*asked, "--json")
     assert (well.code, well.err) == (0, ""), well.out
     with postgres(host):
-        done = visitor.check(*asked, "--json")
-        assert done.code == 2, done.out
-        (fault,) = [item for item in findings(done) if item["id"] == "PG-CONN-SATURATION"]
-        assert fault["status"] == "crit", fault
-        assert "most by psql from local: 7 active" in fault["summary"]
-        text = visitor.check(*asked).out
+        until("the fault is found", lambda: "crit" in saturation(visitor.check(*asked, "--json")), seconds=60.0)
+        text = visitor.check(*asked, "--include", "PG-CONN-SATURATION").out
         assert text.startswith("CRIT db01 PG-CONN-SATURATION"), text
         assert "again: fleetmedic check bad@" in text
         assert " --via ssh" in text
@@ -224,7 +226,10 @@ def test_after_a_look_every_host_is_as_it_was(visitor: Visitor) -> None:
             held.enter_context(unchanged(host))
         done = visitor.check("--json", "--exclude", "HOST-LOAD", "--exclude", "HOST-PSI")
     assert (done.code, done.err) == (0, "")
-    assert [report["state"] for report in done.json()["reports"]] == ["ok", "ok", "ok"]
+    reports = done.json()["reports"]
+    assert [report["state"] for report in reports] == ["ok", "ok", "ok"]
+    said = {item["id"]: item["status"] for item in reports[0]["findings"]}
+    assert said["PY-PROCS"] == "skipped", "the visitor takes itself for no server"
 
 
 @pytest.mark.covers("sec:via-ssh")
@@ -319,7 +324,8 @@ def test_an_agent_that_hangs_is_ended_with_all_it_forked(visitor: Visitor) -> No
         with visitor.checking("app01", "--json", "--deadline", "20s") as process:
             until("the job", lambda: host.run("ps", "-e", "-o", "args=").count("--folder") > 1, seconds=30.0)
             pids = host.run("pgrep", "-f", "[-]-folder").split()
-            host.run("kill", "-STOP", *pids)
+            # A job may have ended meanwhile.
+            host.tried("kill", "-STOP", *pids)
             out, _ = process.communicate(timeout=60)
         assert process.returncode == 4, out
         until("the host's own end of it", lambda: not left(host), seconds=20.0)

@@ -1,6 +1,7 @@
 """Whatever a host says, no place we write it to gets a raw byte of it: 500 hostile hosts, every form of output."""
 
 import csv
+import datetime
 import io
 import json
 import re
@@ -20,9 +21,14 @@ from markdown_it import MarkdownIt
 from controller import changes, snoozing, tables
 from controller.cli import describe, runs, snooze
 from controller.describing import Described
+from controller.doctor import answering
+from controller.doctor.ours import Ours
+from controller.doctor.standing import stands
+from controller.doctor.steps import Diagnosis, Fault, Passed, Step
 from controller.endings import State
 from controller.host_report import HostReport, judged
 from controller.render import (
+    audit_text,
     changes_json,
     changes_text,
     check_json,
@@ -30,17 +36,24 @@ from controller.render import (
     check_nagios,
     check_paste,
     check_text,
+    doctor,
     escape,
+    freeze_text,
+    frozen_text,
     incident_json,
     incident_markdown,
     ping,
     run_text,
     show_text,
+    standing,
     tree,
 )
 from controller.render.check_text import Again, View
+from controller.render.doctor import Examined
+from controller.render.freeze_text import Wish
 from controller.render.paper import Paper
 from controller.render.ping import Pinged
+from controller.render.standing import Standings
 from controller.reports import gathering
 from controller.reports.gathering import Given
 from controller.reports.severity import LEVELS
@@ -49,7 +62,9 @@ from controller.store import database, snoozes
 from controller.store import runs as kept
 from controller.store.runs import Run
 from controller.store.snoozes import About, Snooze
-from fleetmedic.v1.agent_pb2 import CheckResponse, DescribeResponse
+from controller.telling import Told
+from controller.transport.mtls import Identity
+from fleetmedic.v1.agent_pb2 import AuditResponse, CheckResponse, DescribeResponse, SetFreezeResponse
 from fleetmedic.v1.finding_pb2 import STATUS_CRIT, STATUS_WARN
 from fleetmedic.v1.snapshot_pb2 import Snapshot
 from tests.controller import reports
@@ -207,6 +222,58 @@ def test_ping_and_describe_show_versions_errors_rules_and_targets_without_a_raw_
         for record in (json.dumps(describe._record(item)), json.dumps(ping.host(item))):
             hold(record)
     hold(ping.document(pinged))
+
+
+@pytest.mark.covers("sec:sinks", "sec:B5", "sec:B7")
+@FIVE_HUNDRED
+@given(SAID)
+@example((list(PIECES), 3))
+def test_how_agents_stand_what_the_doctor_sees_and_freezes_are_shown_without_a_raw_byte(said: Said) -> None:
+    words, numbers = cycling(*said)
+    now = datetime.datetime.fromtimestamp(NOW, datetime.UTC)
+    answer, frozen = filled(DescribeResponse(), words, numbers), filled(SetFreezeResponse(), words, numbers)
+    offset = 2.0 ** (said[1] % 64) - 1.5
+    described = Described("web01", answer, "", offset, 0.1)
+    stood = [stands(item, 7, now) for item in (described, Described("web02", None, next(words), state=State.FAILED))]
+    standings = Standings(stood, 7, now, 2, "")
+    told: list[Told[SetFreezeResponse]] = [Told("web01", frozen, ""), Told("web02", None, next(words), State.FAILED)]
+    wish = Wish(True, next(words))
+    steps = (Passed(Step.TLS, next(words)),)
+    sick = Diagnosis("web01", steps, Fault(Step.IDENTITY, next(words), next(words)), answering.notes(answer))
+    ours = Ours("c", "k", Identity(b"", b"", b""), "alice", "admin", "x", now, now)
+    examined = Examined(ours, [sick, Diagnosis("web02", steps, None, (next(words),))], "", 2)
+    for paper in papers():
+        standing.body(paper, standings)
+        freeze_text.body(paper, wish, told, 0.1)
+        frozen_text.write(paper, [("web01", answer.standing)], alarms=True)
+        doctor.body(paper, examined)
+        hold(text_of(paper))
+    for document in (
+        standing.document(standings),
+        doctor.document(examined),
+        *(freeze_text.record(item, wish) for item in told),
+    ):
+        hold(json.dumps(document))
+
+
+@pytest.mark.covers("sec:sinks", "sec:B5")
+@FIVE_HUNDRED
+@given(SAID, st.booleans())
+@example((list(PIECES), 3), True)
+def test_records_of_an_audit_log_are_shown_and_exported_without_a_raw_byte(said: Said, whole: bool) -> None:
+    words, numbers = cycling(*said)
+    record = json.dumps({name: next(words) for name in audit_text.TEXTS}) if whole else next(words)
+    message = AuditResponse(
+        sequence=abs(next(numbers)) % 2**31, hash=bytes(32), record=record.encode("utf-8", "replace")
+    )
+    for paper in papers():
+        audit_text.write(paper, audit_text.entry("web01", message))
+        hold(text_of(paper))
+    hold(json.dumps(audit_text.record(audit_text.entry("web01", message))))
+    hold(audit_text.exported("web01", message))
+    row = audit_text.csv_row("web01", message)
+    hold(row)
+    assert len(next(csv.reader([audit_text.csv_head()]))) == len(next(csv.reader([row], strict=True)))
 
 
 READER = MarkdownIt("gfm-like", {"html": True, "linkify": False}).enable("table")

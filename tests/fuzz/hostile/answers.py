@@ -10,12 +10,14 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from controller import changes, compare, describing, fleet, tables
 from controller.calling import Bounds
 from controller.cli import describe
 from controller.describing import Described
+from controller.doctor.standing import stands
 from controller.endings import State
 from controller.host_report import HostReport
 from controller.inventory.connection import Endpoint
@@ -31,11 +33,13 @@ from controller.render import (
     ping,
     run_text,
     show_text,
+    standing,
     tree,
 )
 from controller.render.check_text import Again, View
 from controller.render.paper import Paper
 from controller.render.ping import Pinged
+from controller.render.standing import Standings
 from controller.reports import gathering
 from controller.reports.gathering import Given
 from controller.reports.severity import LEVELS
@@ -50,6 +54,7 @@ from tests.controller.reports import NOW
 from tests.lab.authority import Authority
 
 HOSTS = 25
+NOW_UTC = datetime.fromtimestamp(NOW, UTC)
 BOUNDS = Bounds(HOSTS, 5.0, 10.0)
 VIEW = View(everything=True, folded=True, again=Again("fleetmedic check"), now=NOW)
 Kind = type[CheckResponse] | type[DescribeResponse]
@@ -144,9 +149,12 @@ def show_check(made: Sequence[HostReport], before: runs.Run, folder: Path) -> No
 def show_described(told: Sequence[Described]) -> None:
     pinged = Pinged(told, 1.0, 0)
     for terminal in (True, False):
-        ping.body(Paper(io.StringIO(), terminal, False, True, 100), pinged)
+        paper = Paper(io.StringIO(), terminal, False, True, 100)
+        ping.body(paper, pinged)
+        standing.body(paper, Standings([stands(item, 7, NOW_UTC) for item in told], 7, NOW_UTC, 0, ""))
     json.loads(ping.document(pinged), parse_constant=_refuse)
     for item in told:
+        standing.document(Standings([stands(item, 7, NOW_UTC)], 7, NOW_UTC, 0, ""))
         describe._text(replace(item, state=State.OK) if item.answer else item)
         json.loads(json.dumps(describe._record(item)), parse_constant=_refuse)
 

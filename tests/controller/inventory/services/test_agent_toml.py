@@ -15,7 +15,11 @@ from controller.inventory.services.agent_toml import render
 from controller.inventory.variables import Variable
 from tests.controller.inventory.layout import write
 
-FOR_ALL = "operator-ca.crt"
+FILES = config.TlsFiles(
+    Path("/var/lib/fleetmedic/identity/agent.crt"),
+    Path("/var/lib/fleetmedic/identity/agent.key"),
+    Path("/etc/fleetmedic/operator-ca.crt"),
+)
 VARIABLES = """
 fleetmedic_services: [shop, carts]
 fleetmedic_shop_http: http://127.0.0.1:8000/ready?a="b"
@@ -40,7 +44,7 @@ def test_the_agent_takes_it_and_looks_at_what_the_inventory_says(tmp_path: Path)
     file.write_text(render(host).replace('front_user = "fleetmedic"', 'front_user = "nobody"'))
     made = config.load(file, registry.load(), {})
     assert (made.name, made.front_user) == ("db01", "nobody")
-    assert made.tls == config.TlsFiles(*(Path("/etc/fleetmedic/tls") / it for it in ("db01.crt", "db01.key", FOR_ALL)))
+    assert (made.tls, made.listen) == (FILES, "0.0.0.0:7443")
     assert [(item.service, item.value) for item in made.http] == [("shop", 'http://127.0.0.1:8000/ready?a="b"')]
     assert [item.value for item in made.pages] == ["http://127.0.0.1:8080/"]
     assert len(made.dependencies) == 2
@@ -69,7 +73,7 @@ def test_no_value_breaks_out_of_its_place(path: str, name: str) -> None:
     except InventoryError:
         return
     read = tomllib.loads(text)
-    assert read.keys() == {"name", "front_user", "tls", "postgres", "http"}
+    assert read.keys() == {"name", "front_user", "listen", "tls", "postgres", "http"}
     assert read["http"] == [{"service": "shop", "url": f"http://127.0.0.1/{path}"}]
     assert read["postgres"] == [{"service": "shop", "socket": f"/{name}"}]
 
@@ -85,3 +89,33 @@ def test_the_same_inventory_gives_the_same_file(tmp_path: Path) -> None:
 def test_a_name_that_no_agent_can_have_is_refused(name: str) -> None:
     with pytest.raises(InventoryError, match="can't be the name of an agent; use letters"):
         render(Host(name, {}, ()))
+
+
+@pytest.mark.covers("exp:services")
+@pytest.mark.parametrize(
+    ("variables", "listen"),
+    [
+        ({"fleetmedic_port": 7500}, "0.0.0.0:7500"),
+        ({"fleetmedic_listen": "10.0.0.11"}, "10.0.0.11:7443"),
+        ({"fleetmedic_listen": "2001:db8::1", "fleetmedic_port": 7500}, "[2001:db8::1]:7500"),
+    ],
+)
+def test_the_agent_listens_where_the_inventory_says(tmp_path: Path, variables: dict[str, object], listen: str) -> None:
+    file = tmp_path / "agent.toml"
+    text = render(Host("db01", {key: Variable(it, Origin("hosts", 1)) for key, it in variables.items()}, ()))
+    file.write_text(text.replace('front_user = "fleetmedic"', 'front_user = "nobody"'))
+    assert tomllib.loads(file.read_text())["listen"] == listen
+    assert config.load(file, None, {}).listen == listen
+
+
+@pytest.mark.covers("exp:services")
+@pytest.mark.parametrize("value", ["db01.example.net", "10.0.0.11:7443", 7, "0.0.0.0/0"])
+def test_what_is_no_address_to_listen_on_is_refused_with_its_place(value: object) -> None:
+    with pytest.raises(InventoryError, match=r"hosts:1: .*fleetmedic_listen"):
+        render(Host("db01", {"fleetmedic_listen": Variable(value, Origin("hosts", 1))}, ()))
+
+
+@pytest.mark.covers("exp:services")
+def test_without_targets_it_is_the_head_and_the_limits_alone(tmp_path: Path) -> None:
+    host = load([str(write(tmp_path, {"hosts": "db01\n", "host_vars/db01.yml": VARIABLES}) / "hosts")]).host("db01")
+    assert tomllib.loads(render(host, targets=False)).keys() == {"name", "front_user", "listen", "tls", "limits"}
