@@ -44,7 +44,7 @@ def test_every_module_of_a_look_can_be_imported_from_it_alone(made: Bundle, tmp_
     parcel = packing.pack(made)
     with tarfile.open(fileobj=io.BytesIO(parcel.archive)) as archive:
         archive.extraction_filter = lambda member, _: member
-        archive.extractall(tmp_path)  # nosec B202 - our own archive
+        archive.extractall(tmp_path)  # nosec B202
     done = subprocess.run(
         [PYTHON, "-P", "-s", "-S", "-B", "-c", IMPORTS],
         env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
