@@ -16,6 +16,7 @@ import pytest
 from controller import VERSION
 from controller.bootstrap import bundle, making, own_wheel, rollout
 from controller.bootstrap.bundle import BundleError, Facts
+from tests.controller.bootstrap.installing import Crew
 from tests.lab.agents import Desk
 
 HERE = Facts("3.11.2", "x86_64", "glibc 2.36")
@@ -202,6 +203,16 @@ def test_without_an_index_it_fails_whole_in_one_line(folder: Path) -> None:
     assert done.err.startswith("fleetmedic: uv could not: ")
     assert done.err.count("\n") == 1
     assert list((folder / ".cache/fleetmedic/bundles").iterdir()) == []
+
+
+@pytest.mark.covers("sec:bundle")
+def test_the_kind_may_be_asked_of_the_hosts_themselves(crew: Crew) -> None:
+    """Three of one kind are one bundle, which can't be made here: the sandbox has no route to an index."""
+    done = crew.agent("bundle", "--for-host", "all")
+    assert (done.code, done.out) == (65, "")
+    assert done.err.startswith("fleetmedic: uv could not: ")
+    done = crew.agent("bundle", "--for-host", "no-such-host")
+    assert (done.code, "no-such-host" in done.err) == (65, True)
 
 
 @pytest.mark.covers("sec:bundle")
