@@ -132,10 +132,9 @@ class Attacked:
     did: str
 
     def figures(self) -> list[Figure]:
-        """Lost calls; how late they were has bounds under a crowd, and beside the control under handshakes alone."""
+        """Lost calls, and how late they were, which has bounds under a crowd."""
         late, usual = self.under.share(0.99), self.control.share(0.99)
-        p99 = P99_BOUND if self.kind in CROWDS else None
-        times = TIMES_CONTROL if self.kind == "handshakes" else None
+        p99, times = (P99_BOUND, TIMES_CONTROL) if self.kind in CROWDS else (None, None)
         return [
             Figure(f"{self.kind}: valid calls lost of {self.under.asked}", len(self.under.lost), "", 0),
             Figure(f"{self.kind}: p99 of valid calls", late, "ms", p99),
