@@ -29,6 +29,8 @@ P99_BOUND = 250.0
 TIMES_CONTROL = 2.0
 RSS_BOUND = 160.0
 SLOPE_BOUND = 1.0
+CROWDS = ("idle", "bare", "handshakes")
+FLOODS = ("reset", "continuation", "ping", "junk", "emptied")
 
 
 @dataclass(frozen=True)
@@ -129,17 +131,17 @@ class Attacked:
     memory: float
     did: str
 
-    def figures(self, *, p99: bool) -> list[Figure]:
-        """Lost calls, and with `p99` how late they were."""
-        slow = TIMES_CONTROL * self.control.share(0.99)
+    def figures(self) -> list[Figure]:
+        """Lost calls, and how late they were, which has bounds under a crowd."""
+        late, usual = self.under.share(0.99), self.control.share(0.99)
+        p99, times = (P99_BOUND, TIMES_CONTROL) if self.kind in CROWDS else (None, None)
         return [
             Figure(f"{self.kind}: valid calls lost of {self.under.asked}", len(self.under.lost), "", 0),
-            Figure(f"{self.kind}: p99 of valid calls", self.under.share(0.99), "ms", P99_BOUND if p99 else None),
-            Figure(f"{self.kind}: p99 beside the idle control's {slow / TIMES_CONTROL:.1f} ms",
-                   self.under.share(0.99) / self.control.share(0.99), "times", TIMES_CONTROL if p99 else None),
+            Figure(f"{self.kind}: p99 of valid calls", late, "ms", p99),
+            Figure(f"{self.kind}: p99 beside the idle control's {usual:.1f} ms", late / usual, "times", times),
             Figure(f"{self.kind}: median, control {self.control.median:.2f} ms", self.under.median, "ms"),
             Figure(f"{self.kind}: front, RSS at most", self.memory, "MB", RSS_BOUND),
-        ]  # fmt: skip
+        ]
 
 
 def attacked(
@@ -158,10 +160,6 @@ def attacked(
         tallies.append(did)
         most = max(most, memory.most)
     return Attacked(kind, paced_calls.together(under), paced_calls.together(quiet), most, " ".join(map(str, tallies)))
-
-
-CROWDS = ("idle", "bare", "handshakes")
-FLOODS = ("reset", "continuation", "ping", "junk", "emptied")
 
 
 def attack(kind: str, agent: Agent, at: Target, size: Size, control: Paced | None = None) -> Attacked:
@@ -225,7 +223,7 @@ def main() -> None:
             else:
                 done = attack(kind, agent, at, size)
                 print(kind, done.did, sorted(set(done.under.lost))[:3], flush=True)
-                figures += done.figures(p99=kind in CROWDS)
+                figures += done.figures()
             left = len(trees([agent.front, agent.worker]))
             print(f"{left} processes of the agent's, load {os.getloadavg()[0]:.1f}", flush=True)
     print(table(figures))
