@@ -22,6 +22,8 @@ from agent.journal.chain import Head, Line
 
 LARGEST_FILE = 8 * 1024 * 1024
 MOST_FILES = 8
+# What pruning leaves is at least so many bytes.
+LEAST_LEFT = (MOST_FILES - 1) * LARGEST_FILE
 # A line is a few hundred bytes; of a longer one the rest is read as a line of its own, which breaks the chain.
 LONGEST_LINE = 64 * 1024
 TAIL = LONGEST_LINE
@@ -295,7 +297,7 @@ def lines(folder: Path, after: int = 0) -> Iterator[Line]:
 
 def verify(folder: Path, run: Path) -> None:
     """Reads the whole log, and notes whether it holds together. OSError where it can't be read."""
-    flaws = chain.verify(lines(folder)).flaws()
+    flaws = chain.verify(lines(folder), LEAST_LEFT).flaws()
     if flaws:
         _note(run, BROKEN, f"the audit log does not hold together: {'; '.join(flaws)}")
     else:
