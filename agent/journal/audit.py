@@ -56,6 +56,8 @@ class Record:
     request_id: str = ""
     serial: str = ""
     break_glass: str = ""
+    # "front" where it is the front's word alone, of what the worker had no part in.
+    by: str = ""
 
 
 def append(

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 FIRST = bytes(32)
 LINE = re.compile(rb"([0-9a-f]{64}) (\{[^\n]*\})\n?")
-# Of one text in a record: what a caller names must not fill the log.
+# Of one text in a record, in bytes as JSON has it: what a caller names must not fill the log.
 LONGEST = 500
+CUT = "…"
 MOST_FLAWS = 5
 # A line has its hash and two signs more than its record.
 HASH_DIGITS = 64
@@ -49,7 +50,16 @@ def written(head: Head, fields: Mapping[str, object]) -> tuple[Head, bytes]:
 
 
 def _bounded(value: object) -> object:
-    return value[: LONGEST - 1] + "…" if isinstance(value, str) and len(value) > LONGEST else value
+    if not isinstance(value, str) or (len(value) <= LONGEST and _size(value) <= LONGEST):
+        return value
+    left, kept = LONGEST - _size(CUT), 0
+    while (left := left - _size(value[kept])) >= 0:
+        kept += 1
+    return value[:kept] + CUT
+
+
+def _size(text: str) -> int:
+    return len(json.dumps(text)) - 2
 
 
 def read(line: bytes) -> Line:
