@@ -258,6 +258,16 @@ def head(run: Path) -> Head | None:
         return None
 
 
+def recall(folder: Path, run: Path) -> None:
+    """After a restart of the host, the last record as the disk has it: it may take no new one that would tell it."""
+    if head(run) is not None:
+        return
+    with suppress(OSError):
+        last = _ending(_files(folder)).head
+        if last != chain.NOTHING:
+            _note(run, HEAD, f"{last.sequence} {last.hash.hex()}")
+
+
 def alarms(run: Path) -> list[str]:
     """What is wrong with the log, for the host's owner, from the run folder alone."""
     said = []

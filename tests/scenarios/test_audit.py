@@ -344,6 +344,23 @@ def test_where_no_record_can_be_written_checks_work_and_changes_are_refused(fold
         assert stands.audit_sequence > 0
 
 
+@pytest.mark.covers("sec:R6", "sec:R11", "sec:standing")
+def test_after_a_restart_on_a_disk_that_takes_nothing_the_last_record_is_told(folder: Path) -> None:
+    with small_disk(folder / "audit"):
+        with working(folder) as run:
+            freeze(run)
+            before = standing(run)
+            until("the look is recorded", lambda: standing(run).audit_sequence > before.audit_sequence)
+        subprocess.run(["mount", "-o", "remount,ro", folder / "audit"], check=True)
+        last = (run / "audit-head").read_text()
+        for note in run.glob("audit-*"):
+            note.unlink()
+        with working(folder) as run:
+            stands = standing(run)
+            assert f"{stands.audit_sequence} {stands.audit_head.hex()}" == last
+            assert "Read-only file system" in stands.alarms[0]
+
+
 @pytest.mark.covers("sec:R6", "sec:audit", "sec:standing")
 def test_on_a_disk_that_hangs_checks_answer_as_fast_and_say_so(folder: Path) -> None:
     fixtures.need(root=True)
