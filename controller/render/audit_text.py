@@ -51,10 +51,10 @@ def write(paper: Paper, item: Entry) -> None:
     word = outcome.upper() if item.bad else outcome
     painted = paper.paint(word, "warn") if item.bad else word
     role = f" ({texts['role']})" if texts["role"] else ""
-    by = f" by the {texts['by']}'s word" if texts["by"] else ""
-    who = f"{texts['user'] or 'nobody known'}{role}{by}"
+    who = f"{texts['user'] or 'nobody known'}{role}"
     detail = f"  {texts['detail']}" if texts["detail"] else ""
-    paper.write(f"{when}  {item.host}  {who}  {texts['method'] or '?'} {painted}{detail}{glass}")
+    by = f"  ({texts['by']}'s word)" if texts["by"] else ""
+    paper.write(f"{when}  {item.host}  {who}  {texts['method'] or '?'} {painted}{detail}{by}{glass}")
 
 
 def record(item: Entry) -> Mapping[str, object]:
