@@ -12,6 +12,7 @@ from agent.allowed import refuse_outside
 from agent.config import Config
 from agent.identity import clock
 from agent.jobs import Crew
+from agent.journal import requests
 from agent.recorder import BAD, Recorder
 from agent.registry import Rule
 from agent.rule import Limits, Seen, finding, seconds
@@ -117,6 +118,8 @@ def _budget(request: CheckRequest) -> float:
 
 
 def _prepare(medic: Medic, request: CheckRequest) -> _Run:
+    if not requests.REQUEST_ID.fullmatch(request.request_id):
+        raise BadRequest("a request_id has letters, digits, '.', '_', ':' and '-', at most 64")
     for pattern in (*request.include, *request.exclude):
         if not PATTERN.fullmatch(pattern):
             raise BadRequest(f"{pattern!r} is no pattern of check ids")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent import folders, freezing, placing
 from agent.check import Medic
-from agent.journal import audit, requests
+from agent.journal import audit, requests, sparing
 from agent.standing import standing
 from fleetmedic.v1 import agent_pb2, policy_pb2
 from fleetmedic.v1.agent_pb2 import (
@@ -46,8 +46,10 @@ POLICY: Mapping[str, policy_pb2.Policy] = MappingProxyType(
 KINDS = frozenset({"set_denylist", "set_freeze", "audit", "noted"})
 DENYLIST = "denylist.pem"
 LOCK = "trust.lock"
-OUTCOMES = frozenset({"refused", "begun", "done", "failed"})
+# What the front carries out itself, and so may note; of any other method it may note a refusal.
+BY_THE_FRONT = frozenset(name for name, row in POLICY.items() if row.changes) - {"Apply", "SetDenylist", "SetFreeze"}
 LONGEST_NAME = 128
+OUTCOMES = frozenset({"begun", "done", "failed"})
 
 
 class Refused(Exception):
@@ -105,9 +107,15 @@ def _audit(medic: Medic, request: AuditRequest) -> Iterator[LocalResponse]:
 
 
 def _note(medic: Medic, caller: Caller, noted: Noted) -> None:
-    if noted.outcome not in OUTCOMES or not 0 < len(noted.method) <= LONGEST_NAME:
-        raise Refused(REFUSAL_KIND_INVALID, f"an outcome is one of {', '.join(sorted(OUTCOMES))}, of a method")
-    _append(medic, requests.of_noted(caller, noted))
+    record = requests.of_noted(caller, noted)
+    if noted.outcome == "refused" and 0 < len(noted.method) <= LONGEST_NAME:
+        spared = sparing.spared(medic.config.run, record, time.monotonic())
+        if spared is not None:
+            _append(medic, spared)
+    elif noted.outcome in OUTCOMES and noted.method in BY_THE_FRONT:
+        _append(medic, record)
+    else:
+        raise Refused(REFUSAL_KIND_INVALID, f"{noted.method} {noted.outcome}: not the front's to note")
 
 
 def _append(medic: Medic, record: audit.Record) -> None:

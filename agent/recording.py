@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 from agent.check import Medic
-from agent.journal import audit, requests
+from agent.journal import audit, requests, sparing
 from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse
 
 # These write their own records, but for what is refused.
@@ -22,8 +22,10 @@ def after(medic: Medic, request: LocalRequest, last: LocalResponse | None) -> No
         return
     signal.alarm(LONGEST)
     said = requests.reason(last) if last is not None else ""
+    record = sparing.spared(medic.config.run, requests.record(request, outcome, said), time.monotonic())
     with suppress(audit.AuditError):
-        audit.append(medic.config.audit, medic.config.run, requests.record(request, outcome, said), time.time())
+        if record is not None:
+            audit.append(medic.config.audit, medic.config.run, record, time.time())
 
 
 def beside(medic: Medic, request: LocalRequest, last: LocalResponse | None) -> None:

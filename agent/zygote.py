@@ -123,6 +123,7 @@ def _open_audit(medic: Medic) -> int:
     record = audit.Record(audit.OWN, "", "work", "begun", said)
 
     def begin() -> None:
+        audit.recall(medic.config.audit, medic.config.run)
         with suppress(audit.AuditError):
             audit.append(medic.config.audit, medic.config.run, record, time.time())
 

@@ -13,6 +13,10 @@ from fleetmedic.v1.agent_pb2 import AuditResponse
 FIRST = bytes(32)
 # Told of one log: more says no more.
 MOST_FLAWS = 5
+# An agent prunes when it begins an eighth file of 8 MiB: so much is before the record that says so.
+LEAST_LEFT = 7 * 8 * 1024 * 1024
+# A line of the log has its hash and two signs more than its record.
+HASH_DIGITS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +34,16 @@ class Verdict:
 class Verifier:
     """Takes records in the order in which the agent sends them; `heads` by their sequence."""
 
-    def __init__(self, heads: Sequence[Head]) -> None:
+    def __init__(self, heads: Sequence[Head], least_left: int = LEAST_LEFT) -> None:
+        """Of a log without its first records `least_left` bytes must be there before it says that they were pruned."""
         self._heads = heads
+        self._least_left = least_left
         self._wanted: dict[int, list[Head]] = {}
         for head in heads:
             self._wanted.setdefault(head.sequence, []).append(head)
         self._first: AuditResponse | None = None
-        self._excused = False
+        self._excused = self._attested = False
+        self._bytes = 0
         self._last, self._hash = 0, FIRST
         self._records = self._fitting = 0
         self._flaws: list[str] = []
@@ -48,8 +55,11 @@ class Verifier:
             self._first = message
         else:
             self._held(message, said)
-        if self._first is not None and not self._excused:
+        if self._first is not None and not self._excused and self._bytes >= self._least_left:
             self._excused = _excuses(self._first, message.record)
+            # A head that was kept since is no proof: whoever writes a log anew has it told by the next check.
+            self._attested = self._fitting > 0
+        self._bytes += HASH_DIGITS + 2 + len(message.record)
         if said:
             self._last, self._hash = said, message.hash
             self._compare(said, message.hash)
@@ -83,6 +93,8 @@ class Verifier:
     def _ends(self, told: int) -> Iterator[str]:
         if self._first is not None and not self._excused:
             yield f"records 1 to {self._first.sequence - 1} are missing, and no later one says that they were pruned"
+        elif self._first is not None and not self._attested:
+            yield from self._unattested(self._first)
         cut = max(
             (head for head in self._heads if head.sequence > self._last), key=lambda head: head.sequence, default=None
         )
@@ -90,6 +102,13 @@ class Verifier:
             yield f"was cut or rewritten: had record {cut.sequence} {_when(cut)}, has {self._last}"
         elif told > self._last:
             yield f"was cut: the agent wrote record {told}, and the log ends with {self._last}"
+
+    def _unattested(self, first: AuditResponse) -> Iterator[str]:
+        """Pruning leaves so much that a head of whoever has looked for long is in it."""
+        older = [head for head in self._heads if head.sequence < first.sequence]
+        if older:
+            had = f"had record {older[-1].sequence} {_when(older[-1])}"
+            yield f"was rewritten, or not looked at for long: {had}, and has no kept head of before it was pruned"
 
 
 def _when(head: Head) -> str:

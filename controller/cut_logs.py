@@ -12,6 +12,8 @@ from fleetmedic.v1.finding_pb2 import STATUS_CRIT, Finding, Subject
 
 FINDING = "AUDIT-LOG"
 KIND = "audit"
+# An agent that says so, and has read no record since its host started, has a disk that is broken: its alarm is shown.
+UNREAD = ("the audit log can't be ", "the audit log takes no record: ")
 NEXT = "what is missing, and since when? fleetmedic audit verify {host}"
 
 
@@ -21,6 +23,8 @@ def flaw(host: str, standing: Standing, known: Head, began: float) -> str:
     Heads of two commands at once may come in any order: an older one than is known then is no flaw.
     """
     has = standing.audit_sequence
+    if not has and any(alarm.startswith(UNREAD) for alarm in standing.alarms):
+        return ""
     if not has:
         return f"audit log of {host} is gone: had record {known.sequence}, has none"
     if has < known.sequence and known.at < began:

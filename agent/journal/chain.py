@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 FIRST = bytes(32)
 LINE = re.compile(rb"([0-9a-f]{64}) (\{[^\n]*\})\n?")
-# Of one text in a record: what a caller names must not fill the log.
+# Of one text in a record, in bytes as JSON has it: what a caller names must not fill the log.
 LONGEST = 500
+CUT = "…"
 MOST_FLAWS = 5
+# A line has its hash and two signs more than its record.
+HASH_DIGITS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,16 @@ def written(head: Head, fields: Mapping[str, object]) -> tuple[Head, bytes]:
 
 
 def _bounded(value: object) -> object:
-    return value[: LONGEST - 1] + "…" if isinstance(value, str) and len(value) > LONGEST else value
+    if not isinstance(value, str) or (len(value) <= LONGEST and _size(value) <= LONGEST):
+        return value
+    left, kept = LONGEST - _size(CUT), 0
+    while (left := left - _size(value[kept])) >= 0:
+        kept += 1
+    return value[:kept] + CUT
+
+
+def _size(text: str) -> int:
+    return len(json.dumps(text)) - 2
 
 
 def read(line: bytes) -> Line:
@@ -84,8 +96,11 @@ def pruned(record: bytes) -> Head | None:
 class Verifier:
     """Holds lines, in their order, to the chain: an edited, missing or inserted one is a flaw."""
 
-    def __init__(self) -> None:
+    def __init__(self, least_left: int) -> None:
+        """Of a log without its first records `least_left` bytes must be there before it says that they were pruned."""
         self.head = NOTHING
+        self._least_left = least_left
+        self._bytes = 0
         self._flaws: list[str] = []
         # The first line that is there, where older ones are not, and what it must follow.
         self._first: Line | None = None
@@ -99,11 +114,12 @@ class Verifier:
             self._flaw(f"{said} follows record {self.head.sequence}")
         elif line.hash != hashed(self.head.hash, line.record):
             self._flaw(f"record {line.sequence} is not what was written")
-        if self._first is not None and not self._excused and (before := pruned(line.record)):
-            first = self._first
+        first, enough = self._first, self._bytes >= self._least_left
+        if first is not None and enough and not self._excused and (before := pruned(line.record)):
             self._excused = before.sequence >= first.sequence or (
                 before.sequence == first.sequence - 1 and first.hash == hashed(before.hash, first.record)
             )
+        self._bytes += HASH_DIGITS + 2 + len(line.record)
         if line.sequence:
             self.head = Head(line.sequence, line.hash)
 
@@ -119,8 +135,8 @@ class Verifier:
         return [missing, *self._flaws]
 
 
-def verify(lines: Iterable[Line]) -> Verifier:
-    verifier = Verifier()
+def verify(lines: Iterable[Line], least_left: int) -> Verifier:
+    verifier = Verifier(least_left)
     for line in lines:
         verifier.take(line)
     return verifier

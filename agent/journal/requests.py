@@ -2,7 +2,9 @@
 
 import os
 import pwd
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from agent.journal.audit import Record
@@ -20,6 +22,10 @@ METHODS: Mapping[str, str] = MappingProxyType(
 )
 
 
+# What a caller may call its request, in answers and in the log.
+REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{0,64}", re.ASCII)
+
+
 def method(request: LocalRequest) -> str:
     """The wire's name for it; "" for what this version does not know."""
     return METHODS.get(request.WhichOneof("request") or "", "")
@@ -27,11 +33,12 @@ def method(request: LocalRequest) -> str:
 
 def record(request: LocalRequest, outcome: str, detail: str = "") -> Record:
     detail = detail or (_asked(request.check) if request.HasField("check") else "")
-    return _record(request.caller, method(request), outcome, detail, request.check.request_id)
+    named = request.check.request_id if REQUEST_ID.fullmatch(request.check.request_id) else ""
+    return _record(request.caller, method(request), outcome, detail, named)
 
 
 def of_noted(caller: Caller, noted: Noted) -> Record:
-    return _record(caller, noted.method, noted.outcome, noted.detail)
+    return replace(_record(caller, noted.method, noted.outcome, noted.detail), by="front")
 
 
 def _record(caller: Caller, method: str, outcome: str, detail: str, request_id: str = "") -> Record:

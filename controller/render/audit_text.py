@@ -13,7 +13,7 @@ from fleetmedic.v1.agent_pb2 import AuditResponse
 TIME = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}:\d{2})(?:\.\d{1,9})?Z", re.ASCII)
 BAD = frozenset({"refused", "failed"})
 LONGEST = 500
-TEXTS = ("time", "user", "role", "method", "outcome", "detail", "request_id", "serial", "break_glass")
+TEXTS = ("time", "user", "role", "method", "outcome", "detail", "request_id", "serial", "break_glass", "by")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,8 @@ def write(paper: Paper, item: Entry) -> None:
     role = f" ({texts['role']})" if texts["role"] else ""
     who = f"{texts['user'] or 'nobody known'}{role}"
     detail = f"  {texts['detail']}" if texts["detail"] else ""
-    paper.write(f"{when}  {item.host}  {who}  {texts['method'] or '?'} {painted}{detail}{glass}")
+    by = f"  ({texts['by']}'s word)" if texts["by"] else ""
+    paper.write(f"{when}  {item.host}  {who}  {texts['method'] or '?'} {painted}{detail}{by}{glass}")
 
 
 def record(item: Entry) -> Mapping[str, object]:

@@ -81,15 +81,49 @@ def test_a_log_that_was_made_anew_with_right_hashes_has_another_head() -> None:
     )
 
 
+# What a log of the tests has before the record that says that others were pruned.
+LEFT = 300
+
+
+def held(messages: Sequence[AuditResponse], *heads: Head) -> tuple[str, ...]:
+    verifier = Verifier(heads, LEFT)
+    for message in messages:
+        verifier.take(message)
+    return verifier.verdict(messages[-1].sequence).flaws
+
+
 @pytest.mark.covers("sec:R11")
 def test_old_records_may_be_missing_where_a_later_one_says_that_they_were_pruned() -> None:
     old = chained(3)
-    left = chained(4, 4, old[-1].hash, pruned=[3, old[-1].hash.hex()])
-    assert (verdict(left, head(old[1]), told=7).flaws, verdict(left, told=7).first) == ((), 4)
-    (said,) = verdict(chained(4, 4, old[-1].hash), told=7).flaws
+    left = chained(6, 4, old[-1].hash, pruned=[3, old[-1].hash.hex()])
+    assert held(left) == held(left, head(old[1]), head(left[0])) == held(left, head(left[-1])) == ()
+    (said,) = held(chained(6, 4, old[-1].hash))
     assert said == "records 1 to 3 are missing, and no later one says that they were pruned"
-    lying = chained(4, 4, old[-1].hash, pruned=[3, "00" * 32])
-    assert len(verdict(lying, told=7).flaws) == 1
+    lying = chained(6, 4, old[-1].hash, pruned=[3, "00" * 32])
+    assert len(held(lying)) == 1
+
+
+@pytest.mark.covers("sec:R11")
+def test_a_log_that_says_it_was_pruned_and_has_less_than_pruning_leaves_is_not_believed() -> None:
+    before = b"?" * 32
+    forged = chained(1, 5000, before, pruned=[4999, before.hex()])
+    forged += chained(2, 5001, forged[-1].hash)
+    for heads in ((), (head(chained(40)[-1]),)):
+        (said,) = verdict(forged, *heads, told=5002).flaws
+        assert said == "records 1 to 4999 are missing, and no later one says that they were pruned"
+
+
+@pytest.mark.covers("sec:R11")
+def test_a_log_as_long_as_pruning_leaves_has_a_head_that_was_kept_before_it_was_pruned() -> None:
+    before, kept = b"?" * 32, head(chained(40)[-1])
+    forged = chained(6, 5000, before, pruned=[4999, before.hex()])
+    # The last is a head as the next check keeps it of a log that was written anew.
+    for heads in ((kept,), (kept, head(forged[-1]))):
+        (said,) = held(forged, *heads)
+        assert said == (
+            "was rewritten, or not looked at for long: had record 40 on 2023-11-14T22:13:20Z (run 7F3K),"
+            " and has no kept head of before it was pruned"
+        )
 
 
 records = st.builds(

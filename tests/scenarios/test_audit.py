@@ -209,8 +209,39 @@ def test_what_the_front_does_itself_is_recorded_before_it_is_answered(run: Path)
     ask(run, LocalRequest(noted=Noted(method="Check", outcome="refused", detail="no certificate")), Caller())
     (unknown,) = [item for item in told(run) if item["detail"] == "no certificate"]
     assert (unknown["user"], unknown["outcome"]) == ("", "refused")
-    (odd,) = ask(run, LocalRequest(noted=Noted(method="Renew", outcome="perhaps")))
-    assert odd.refusal.kind == REFUSAL_KIND_INVALID
+    assert {last["by"], unknown["by"]} == {"front"}
+
+
+@pytest.mark.covers("sec:noted")
+@pytest.mark.parametrize(
+    ("method", "outcome"),
+    [("Renew", "perhaps"), ("SetFreeze", "done"), ("SetDenylist", "begun"), ("Apply", "done"), ("Check", "done")],
+)
+def test_the_front_notes_nothing_but_refusals_and_what_it_does_itself(run: Path, method: str, outcome: str) -> None:
+    before = [item for item in told(run) if item["by"] == "front"]
+    bob = Caller(role="admin", user="bob")
+    (made,) = ask(run, LocalRequest(noted=Noted(method=method, outcome=outcome, detail="so it was")), bob)
+    assert made.refusal.kind == REFUSAL_KIND_INVALID
+    assert [item for item in told(run) if item["detail"] == "so it was"] == []
+    assert [item for item in told(run) if item["by"] == "front"] == before
+
+
+@pytest.mark.covers("sec:spared")
+def test_who_may_only_look_pushes_no_change_out_of_the_log(folder: Path) -> None:
+    with working(folder) as run:
+        freeze(run)
+        eve = Caller(role="observer", user="eve")
+        odd = LocalRequest(check=CheckRequest(request_id="\u202e" * 10_000))
+        for _ in range(80):
+            (made,) = ask(run, odd, eve)
+            assert made.refusal.kind == REFUSAL_KIND_INVALID
+            ask(run, LocalRequest(set_freeze=SetFreezeRequest(reason="x")), eve)
+            ask(run, LocalRequest(noted=Noted(method="Audit", outcome="refused", detail="x" * 999)), eve)
+        until_recorded(run, "Audit", "refused")
+        hers = [record for record in records(run) if b'"eve"' in record]
+        assert 0 < len(hers) <= 3 * 60 + 2
+        assert max(map(len, hers)) < 800
+        assert b"u202e" not in b"".join(hers)
 
 
 # The denylist.
@@ -311,6 +342,23 @@ def test_where_no_record_can_be_written_checks_work_and_changes_are_refused(fold
         assert not stands.HasField("freeze")
         assert stands.alarms[0].startswith("the audit log can't be written, and nothing will be changed: ")
         assert stands.audit_sequence > 0
+
+
+@pytest.mark.covers("sec:R6", "sec:R11", "sec:standing")
+def test_after_a_restart_on_a_disk_that_takes_nothing_the_last_record_is_told(folder: Path) -> None:
+    with small_disk(folder / "audit"):
+        with working(folder) as run:
+            freeze(run)
+            before = standing(run)
+            until("the look is recorded", lambda: standing(run).audit_sequence > before.audit_sequence)
+        subprocess.run(["mount", "-o", "remount,ro", folder / "audit"], check=True)
+        last = (run / "audit-head").read_text()
+        for note in run.glob("audit-*"):
+            note.unlink()
+        with working(folder) as run:
+            stands = standing(run)
+            assert f"{stands.audit_sequence} {stands.audit_head.hex()}" == last
+            assert "Read-only file system" in stands.alarms[0]
 
 
 @pytest.mark.covers("sec:R6", "sec:audit", "sec:standing")

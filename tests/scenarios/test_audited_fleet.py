@@ -80,7 +80,8 @@ def test_the_list_has_the_newest_records_of_all_hosts_and_marks_what_was_refused
     assert done.code == 0
     told = done.out.splitlines()
     assert any("db01  rita (responder)  Check done  include HOST-MEM" in line for line in told)
-    assert any("db02  alice (observer)  SetFreeze REFUSED" in line for line in told)
+    (refused, *_) = [line for line in told if "db02  alice (observer)  SetFreeze REFUSED" in line]
+    assert refused.endswith("  (front's word)")
     assert told[-1].endswith("records of 2 hosts")
     assert [line[:20] for line in told[:-1]] == sorted(line[:20] for line in told[:-1])
     few = run(site, "audit", "list", "--most", "3", "--format", "jsonl").out.splitlines()

@@ -36,8 +36,12 @@ def files(place: Path) -> list[Path]:
     return sorted((place / "audit").iterdir())
 
 
-def flaws(place: Path) -> list[str]:
-    return chain.verify(audit.lines(place / "audit")).flaws()
+def flaws(place: Path, largest: int = audit.LARGEST_FILE) -> list[str]:
+    return chain.verify(audit.lines(place / "audit"), (audit.MOST_FILES - 1) * largest).flaws()
+
+
+def last(place: Path) -> Head:
+    return chain.verify(audit.lines(place / "audit"), audit.LEAST_LEFT).head
 
 
 def details(place: Path) -> list[str]:
@@ -59,10 +63,12 @@ def test_each_record_is_a_line_whose_hash_covers_the_one_before(place: Path) -> 
 
 
 def test_what_a_caller_names_neither_fills_the_log_nor_breaks_a_line(place: Path) -> None:
-    write(place, 1, 'a\n"b"\u202e\ud800' + "x" * 10_000)
-    (line,) = files(place)[0].read_bytes().splitlines()
-    assert len(line) < 1000
-    assert line.isascii()
+    for more in ("x", "\u202e", "\U0001f4a9"):
+        write(place, 1, 'a\n"b"\u202e\ud800' + more * 10_000)
+    for line in files(place)[0].read_bytes().splitlines():
+        assert len(line) < 850
+        assert line.isascii()
+    assert details(place)[1] == 'a\n"b"\u202e\ud800' + "\u202e" * 79 + "…"
     assert flaws(place) == []
 
 
@@ -73,7 +79,7 @@ def test_files_are_rotated_by_size_the_oldest_pruned_and_the_chain_goes_on(place
     first = int(files(place)[0].name[:12])
     assert first > 1
     assert any(said.startswith(f"records up to {first - 1} are pruned") for said in details(place))
-    assert (flaws(place), chain.verify(audit.lines(place / "audit")).head) == ([], head)
+    assert (flaws(place, 2000), last(place)) == ([], head)
     after = head.sequence - 30
     assert [line.sequence for line in audit.lines(place / "audit", after)] == list(range(after + 1, head.sequence + 1))
 
@@ -83,9 +89,20 @@ def test_a_file_that_somebody_else_removed_is_missed(place: Path) -> None:
     write(place, 200, largest=2000)
     oldest = files(place)[0]
     oldest.unlink()
-    (said,) = flaws(place)
+    (said,) = flaws(place, 2000)
     assert said.startswith("records 1 to ")
     assert said.endswith("no later one says that they were pruned")
+
+
+@pytest.mark.covers("sec:R11")
+def test_a_short_log_that_says_that_the_rest_was_pruned_is_not_believed(place: Path) -> None:
+    before = Head(4999, b"?" * 32)
+    made, line = chain.written(before, {"user": "fleetmedic", "pruned": [before.sequence, before.hash.hex()]})
+    (place / "audit").mkdir(mode=0o700)
+    (place / "audit/000000005000.log").write_bytes(line + chain.written(made, {"user": "alice"})[1])
+    audit.verify(place / "audit", place / "run")
+    (said,) = audit.alarms(place / "run")
+    assert "records 1 to 4999 are missing, and no later one says that they were pruned" in said
 
 
 @pytest.mark.covers("sec:audit", "sec:R6")
@@ -250,4 +267,4 @@ def test_two_hundred_records_of_eight_processes_are_one_chain(place: Path) -> No
                 os._exit(code)
         pids.append(pid)
     assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * 8
-    assert (flaws(place), chain.verify(audit.lines(place / "audit")).head.sequence) == ([], 200)
+    assert (flaws(place), last(place).sequence) == ([], 200)

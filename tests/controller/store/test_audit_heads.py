@@ -74,6 +74,27 @@ def test_a_head_that_went_back_or_is_another_is_critical(sequence: int, hash_: b
     assert [event.text for event in events] == ([said] if said else [])
 
 
+@pytest.mark.covers("sec:R11", "sec:R6")
+@pytest.mark.parametrize(
+    ("sequence", "alarm", "silent"),
+    [
+        (0, "the audit log can't be written, and nothing will be changed: Read-only file system", True),
+        (0, "the audit log can't be written: a record is under way for 7s", True),
+        (0, "the audit log takes no record: the worker is away", True),
+        (0, "the audit log was cut or rewritten: had record 812, has 0", False),
+        (0, "the certificate ends in 3 days", False),
+        (640, "the audit log can't be written, and nothing will be changed: Read-only file system", False),
+    ],
+)
+def test_no_head_from_an_agent_that_can_t_read_its_log_is_no_cut(sequence: int, alarm: str, *, silent: bool) -> None:
+    known = {"db01": Head("db01", 812, ONE, AT, "AAAA")}
+    asked = report(sequence)
+    asked.answer.standing.alarms.append(alarm)
+    told = cut_logs.told(asked, known, AT + 10)
+    assert (not told.answer.findings, told.state == State.OK) == (silent, silent)
+    assert (list(cut_logs.events("BBBB", AT, "alice", [told])) == []) == silent
+
+
 def test_of_two_looks_at_once_the_older_head_may_come_later() -> None:
     known = {"db01": Head("db01", 812, ONE, AT, "AAAA")}
     assert cut_logs.told(report(811, TWO), known, AT - 1).state == State.OK

@@ -1,0 +1,117 @@
+"""Looks and refusals are written down sparingly: who may do nothing but look must not push changes out of the log.
+
+Every caller has a process of its own, so what was written lies in the run folder, which is memory.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from agent.journal import chain
+from agent.journal.audit import Record
+
+STATE = "audit-spared"
+# Of one user and method so many records at once, and then one in so many seconds.
+MOST_AT_ONCE = 60.0
+PAUSE = 30.0
+# Of all together so many bytes at once, and then so many a second: 2 MiB a day, of the 56 MiB that pruning leaves.
+MOST_BYTES = 1024 * 1024.0
+BYTES_A_SECOND = 24.0
+# So many users and methods are told apart; the others are one.
+MOST_TOLD_APART = 64
+OTHERS = ""
+# Whoever has the lock has it for less than a millisecond, but where it is stopped.
+TRIES = 20
+RETRY = 0.01
+LONGEST_STATE = 128 * 1024
+LONGEST_KEY = 200
+# A line's sequence and time.
+REST = 64
+
+
+@dataclass(slots=True)
+class _Share:
+    """What is left of it at a moment, and how many records were not written since the last that was."""
+
+    left: float
+    at: float
+    missed: int = 0
+
+    def fill(self, most: float, a_second: float, moment: float) -> None:
+        # A moment that is earlier is another boot's.
+        self.left = min(most, self.left + max(0.0, moment - self.at) * a_second)
+        self.at = moment
+
+
+@dataclass(slots=True)
+class _State:
+    together: _Share
+    each: dict[str, _Share] = field(default_factory=dict)
+
+
+def spared(run: Path, record: Record, moment: float) -> Record | None:
+    """The record with the count of those before it that were not written; None where it is one of them.
+
+    `moment` in seconds of this boot's clock. Where nothing can be remembered, nothing is written.
+    """
+    size = len(chain.written(chain.NOTHING, asdict(record))[1]) + REST
+    with suppress(OSError), _state(run, moment) as state:
+        state.together.fill(MOST_BYTES, BYTES_A_SECOND, moment)
+        own = _own(state, f"{record.user} {record.method}"[:LONGEST_KEY], moment)
+        if own.left < 1 or state.together.left < size:
+            own.missed += 1
+            return None
+        own.left -= 1
+        state.together.left -= size
+        missed, own.missed = own.missed, 0
+        said = f"(and {missed} more before, not written) " if missed else ""
+        return replace(record, detail=f"{said}{record.detail}")
+    return None
+
+
+def _own(state: _State, key: str, moment: float) -> _Share:
+    for share in state.each.values():
+        share.fill(MOST_AT_ONCE, 1 / PAUSE, moment)
+    state.each = {
+        name: share for name, share in state.each.items() if name == key or share.missed or share.left < MOST_AT_ONCE
+    }
+    known = key if key in state.each or len(state.each) < MOST_TOLD_APART else OTHERS
+    return state.each.setdefault(known, _Share(MOST_AT_ONCE, moment))
+
+
+@contextmanager
+def _state(run: Path, moment: float) -> Iterator[_State]:
+    """What was written lately, and kept again after it; OSError where it can't be."""
+    descriptor = os.open(run / STATE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        _lock(descriptor)
+        state = _read(os.pread(descriptor, LONGEST_STATE, 0), moment)
+        yield state
+        said = json.dumps(asdict(state), separators=(",", ":")).encode()
+        os.ftruncate(descriptor, os.pwrite(descriptor, said, 0))
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    for _ in range(TRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(RETRY)
+    raise OSError(errno.EBUSY, "another process has it", STATE)
+
+
+def _read(text: bytes, moment: float) -> _State:
+    """Whole shares where there is none yet, or a process was killed while it wrote."""
+    try:
+        said = json.loads(text)
+        return _State(_Share(**said["together"]), {name: _Share(**share) for name, share in said["each"].items()})
+    except (ValueError, TypeError, KeyError):
+        return _State(_Share(MOST_BYTES, moment))
