@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from cryptography import x509
-
 from controller import describing, telling
 from controller.calling import Bounds
 from controller.causes import UNTRUSTED
@@ -20,6 +18,7 @@ from controller.fan_out import Interrupted
 from controller.inventory.connection import Endpoint
 from controller.telling import Unfit
 from controller.transport import mtls
+from controller.trust import parsing
 from controller.trust.files import TrustError
 from fleetmedic.v1.agent_pb2 import RenewRequest, RenewResponse
 
@@ -87,7 +86,7 @@ async def _given(due: Sequence[Endpoint], before: Mapping[str, Described], how: 
             chain = how.sign(host, reply.certificate_request)
         except TrustError as error:
             raise Unfit(f"what it asked for can't be signed: {error}") from error
-        signed[host] = x509.load_pem_x509_certificate(chain).not_valid_after_utc
+        signed[host] = parsing.pem(chain).not_valid_after_utc
         return RenewRequest(certificate_chain=chain).SerializeToString()
 
     told = await telling.tell(

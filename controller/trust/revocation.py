@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from controller.trust import pairs, register
 from controller.trust.files import TrustError
+from controller.trust.parsing import UNREAD
 from controller.trust.register import Entry
 
 NAME = "denylist.pem"
@@ -36,7 +36,7 @@ def number(denied: x509.CertificateRevocationList) -> int:
     """Rises with each; 0 where it has none."""
     try:
         return denied.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (*UNREAD, x509.ExtensionNotFound):
         return 0
 
 
@@ -47,7 +47,7 @@ def held(folder: Path) -> int | None:
         return None
     try:
         return number(x509.load_pem_x509_crl(pairs.read(place, MEND)))
-    except ValueError as error:
+    except UNREAD as error:
         raise TrustError(f"{place}: is no denylist (an X.509 CRL in PEM)") from error
 
 
@@ -56,9 +56,10 @@ def read(content: bytes, place: str, issuer: x509.Certificate) -> x509.Certifica
     try:
         found = x509.load_pem_x509_crl(content)
         ours = issuer.public_key()
-        assert isinstance(ours, ec.EllipticCurvePublicKey)
-        signed = found.is_signature_valid(ours)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
+        signed = isinstance(ours, ec.EllipticCurvePublicKey) and found.is_signature_valid(ours)
+        # Parsed only when they are asked for.
+        _ = [(row.serial_number, row.revocation_date_utc) for row in found]
+    except UNREAD as error:
         raise TrustError(f"{place}: is no denylist (an X.509 CRL in PEM)") from error
     if not signed:
         raise TrustError(f"{place}: is not signed by the operators' authority: take it from a copy")
