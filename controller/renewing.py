@@ -75,7 +75,7 @@ def _undue(said: Described, how: Renewing) -> Renewed | None:
     if how.force or past_half(ends, how.now):
         return None
     left = (ends - how.now).days
-    return Renewed(said.host, State.OK, f"its certificate holds until {ends:%Y-%m-%d}, for {left} days: not due")
+    return Renewed(said.host, State.OK, f"its certificate holds until {ends:%Y-%m-%d}, for {left} days")
 
 
 async def _given(due: Sequence[Endpoint], before: Mapping[str, Described], how: Renewing) -> dict[str, Renewed]:
@@ -120,6 +120,8 @@ def _shown(before: Described, after: Described, signed: datetime, cause: str) ->
         return Renewed(host, State.FAILED if after.state == State.FAILED else after.state, why)
     ends = ending(after.answer)
     if ends == signed:
-        return Renewed(host, State.CHANGED, f"its certificate holds until {ends:%Y-%m-%d}, and no more until {until}")
+        return Renewed(
+            host, State.CHANGED, f"its new certificate holds until {ends:%Y-%m-%d}; the old one, until {until}, is gone"
+        )
     why = cause or "it took the new certificate"
     return Renewed(host, State.FAILED, f"{why}; a new connection is still served the one until {until}")

@@ -45,9 +45,9 @@ class Authority:
         return authority.sign_agent(self.folder, request, host, self.now(), actor=self.actor)
 
 
-def authorities(folder: Path, actor: str, now: Utc) -> Authority:
-    """TrustError where there are none, before any host is asked."""
-    denylist = authority.denylist(folder, now()).decode()
+def authorities(folder: Path, actor: str, now: Utc, beside: Path | None = None) -> Authority:
+    """`beside` as in authority.denylist. TrustError where there are none, before any host is asked."""
+    denylist = authority.denylist(folder, now(), beside).decode()
     try:
         agent_ca, operator_ca = ((folder / name).read_bytes() for name in ("agent-ca.crt", "operator-ca.crt"))
     except OSError as error:
