@@ -60,8 +60,8 @@ def command(who: str, folder: str | None, reason: str, push: bool, **flags: str 
         given = "" if folder is None else f" --dir {shlex.quote(folder)}"
         click.echo(f"Agents let {line(user)} in until they have it: `fleetmedic pki push{given}`")
     click.echo(
-        f"A bastion signs for {line(user)} until the line for that SSH key is out of its authorized_keys; "
-        "what it signed is denied there."
+        f"Where a bastion signs for {line(user)}: take the line for that SSH key out of its authorized_keys, "
+        "and deny there what it signed."
     )
     return 0 if agents is None else pushing.push(desk, *agents)
 

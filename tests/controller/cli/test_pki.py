@@ -194,8 +194,8 @@ def test_a_denied_user_is_told_everywhere_and_what_is_left_to_do_is_said(home: D
     assert set(done.out.splitlines()) == {
         f"denied 1 certificate of alice: denylist {number.crl_number}, {place}",
         "Agents let alice in until they have it: `fleetmedic pki push`",
-        "A bastion signs for alice until the line for that SSH key is out of its authorized_keys; "
-        "what it signed is denied there.",
+        "Where a bastion signs for alice: take the line for that SSH key out of its authorized_keys, "
+        "and deny there what it signed.",
     }
     assert pki(home, "list").out.startswith("REVOKED    operator   alice (admin)")
     assert ": laptop lost" in pki(home, "show", "alice").out
