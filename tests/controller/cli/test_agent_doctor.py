@@ -342,7 +342,7 @@ def test_a_clock_that_is_off_is_the_fault_even_where_it_keeps_certificates_from_
         report = only(desk, "web06", skewed.address, skewed.port)
     assert report["fault"] == "clock"
     assert (
-        f"its clock is {off[0]}60." in report["evidence"]
+        report["evidence"].startswith((f"its clock is {off[0]}59.", f"its clock is {off[0]}60."))
         or "by its our certificate is out of date" in (report["evidence"])
     )
     assert ("role" in report["passed"]) == off.endswith("s")
