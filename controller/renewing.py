@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from cryptography import x509
-
 from controller import describing, telling
 from controller.calling import Bounds
 from controller.causes import UNTRUSTED
@@ -20,6 +18,7 @@ from controller.fan_out import Interrupted
 from controller.inventory.connection import Endpoint
 from controller.telling import Unfit
 from controller.transport import mtls
+from controller.trust import parsing
 from controller.trust.files import TrustError
 from fleetmedic.v1.agent_pb2 import RenewRequest, RenewResponse
 
@@ -76,7 +75,7 @@ def _undue(said: Described, how: Renewing) -> Renewed | None:
     if how.force or past_half(ends, how.now):
         return None
     left = (ends - how.now).days
-    return Renewed(said.host, State.OK, f"its certificate holds until {ends:%Y-%m-%d}, for {left} days: not due")
+    return Renewed(said.host, State.OK, f"its certificate holds until {ends:%Y-%m-%d}, for {left} days")
 
 
 async def _given(due: Sequence[Endpoint], before: Mapping[str, Described], how: Renewing) -> dict[str, Renewed]:
@@ -87,7 +86,7 @@ async def _given(due: Sequence[Endpoint], before: Mapping[str, Described], how: 
             chain = how.sign(host, reply.certificate_request)
         except TrustError as error:
             raise Unfit(f"what it asked for can't be signed: {error}") from error
-        signed[host] = x509.load_pem_x509_certificate(chain).not_valid_after_utc
+        signed[host] = parsing.pem(chain).not_valid_after_utc
         return RenewRequest(certificate_chain=chain).SerializeToString()
 
     told = await telling.tell(
@@ -121,6 +120,8 @@ def _shown(before: Described, after: Described, signed: datetime, cause: str) ->
         return Renewed(host, State.FAILED if after.state == State.FAILED else after.state, why)
     ends = ending(after.answer)
     if ends == signed:
-        return Renewed(host, State.CHANGED, f"its certificate holds until {ends:%Y-%m-%d}, and no more until {until}")
+        return Renewed(
+            host, State.CHANGED, f"its new certificate holds until {ends:%Y-%m-%d}; the old one, until {until}, is gone"
+        )
     why = cause or "it took the new certificate"
     return Renewed(host, State.FAILED, f"{why}; a new connection is still served the one until {until}")

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 
 from controller.transport.mtls import Identity
-from controller.trust import authority
+from controller.trust import authority, parsing
 from controller.trust.files import TrustError
 
 # A certificate that ends sooner is made anew.
@@ -46,9 +45,9 @@ class Authority:
         return authority.sign_agent(self.folder, request, host, self.now(), actor=self.actor)
 
 
-def authorities(folder: Path, actor: str, now: Utc) -> Authority:
-    """TrustError where there are none, before any host is asked."""
-    denylist = authority.denylist(folder, now()).decode()
+def authorities(folder: Path, actor: str, now: Utc, beside: Path | None = None) -> Authority:
+    """`beside` as in authority.denylist. TrustError where there are none, before any host is asked."""
+    denylist = authority.denylist(folder, now(), beside).decode()
     try:
         agent_ca, operator_ca = ((folder / name).read_bytes() for name in ("agent-ca.crt", "operator-ca.crt"))
     except OSError as error:
@@ -59,11 +58,13 @@ def authorities(folder: Path, actor: str, now: Utc) -> Authority:
 def will_do(held: bytes, name: str, agent_ca: bytes, now: datetime.datetime) -> bool:
     """Whether a certificate that a host has is one of ours, for its name, and lasts."""
     try:
-        leaf, issuer = x509.load_pem_x509_certificate(held), x509.load_pem_x509_certificate(agent_ca)
-        leaf.verify_directly_issued_by(issuer)
-        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+        leaf, issuer = parsing.pem(held), parsing.pem(agent_ca)
+    except parsing.Unread:
         return False
-    called = {*map(str, names.get_values_for_type(x509.DNSName))}
-    called |= {*map(str, names.get_values_for_type(x509.IPAddress))}
-    return name in called and leaf.not_valid_before_utc <= now < leaf.not_valid_after_utc - LEAST_LEFT
+    kinds = (x509.DNSName, x509.IPAddress)
+    called = {str(each.value) for each in parsing.names(leaf) if isinstance(each, kinds)}
+    return (
+        parsing.signed(leaf, issuer)
+        and name in called
+        and leaf.not_valid_before_utc <= now < leaf.not_valid_after_utc - LEAST_LEFT
+    )

@@ -116,7 +116,7 @@ def _text(item: Described) -> str:
     skew = "" if agent.version == VERSION else f" (this fleetmedic is {VERSION}: upgrade the older one)"
     lines = [
         f"{item.host}  agent {line(agent.version)}{skew}",
-        f"  clock     {item.clock_offset:+.1f}s against ours (within {max(0.001, item.clock_error):.3f}s)",
+        f"  clock     {item.clock_offset:+z.1f}s against ours (within {max(0.001, item.clock_error):.3f}s)",
         f"  boot      {line(agent.boot_id)}, kernel {line(answer.kernel)}",
         f"  you are   {line(answer.role)}; methods {', '.join(map(line, answer.methods)) or 'check, describe (local)'}",
     ]

@@ -102,7 +102,7 @@ def _version(answer: DescribeResponse) -> Passed | Fault:
 
 
 def _clock(said: Described) -> Passed | Fault:
-    evidence = f"its clock is {said.clock_offset:+.1f}s off ours"
+    evidence = f"its clock is {said.clock_offset:+z.1f}s off ours"
     if abs(said.clock_offset) - said.clock_error > CLOCK_LIMIT.total_seconds():
         apart = f"{evidence}, more than {CLOCK_LIMIT.total_seconds():g}s"
         return Fault(Step.CLOCK, f"{apart}: times and certificates are judged by it", CLOCK_MEND)

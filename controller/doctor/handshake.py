@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from cryptography import x509
 
 from controller.doctor.ours import Ours
+from controller.trust import parsing
 
 # How HTTP/2 begins: an agent that takes our certificate answers it with settings of its own, any other ends here.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
@@ -113,12 +114,9 @@ async def _trusting(place: Place, ours: Ours, patience: float) -> Seen:
 
 def _served(writer: asyncio.StreamWriter) -> x509.Certificate:
     try:
-        made = x509.load_der_x509_certificate(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
-        # Some of it is parsed only when it is asked for; what is wrong with it is to show here.
-        _ = made.issuer.rfc4514_string(), made.not_valid_before_utc, made.not_valid_after_utc
-    except ValueError as error:
+        return parsing.der(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
+    except parsing.Unread as error:
         raise NoTls("its certificate can't be read") from error
-    return made
 
 
 @contextlib.asynccontextmanager

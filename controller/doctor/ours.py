@@ -6,6 +6,7 @@ from datetime import datetime
 from cryptography import x509
 
 from controller.transport.mtls import Identity
+from controller.trust import parsing
 from controller.trust.certificates import URI
 from controller.trust.files import TrustError
 
@@ -26,7 +27,10 @@ class Ours:
 
 def read(certificate: str, key: str, identity: Identity) -> Ours:
     """Of an identity that these two files were read into. TrustError where it is no operator's: nobody lets it in."""
-    found = x509.load_pem_x509_certificate(identity.certificate)
+    try:
+        found = parsing.pem(identity.certificate)
+    except parsing.Unread as error:
+        raise TrustError(f"{certificate}: is no PEM certificate") from error
     names = names_of(found)
     match = URI.fullmatch(names[0]) if len(names) == 1 else None
     if match is None:
@@ -40,8 +44,4 @@ def read(certificate: str, key: str, identity: Identity) -> Ours:
 
 def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
     """Whom it is for, as text; none where it does not say, or can't be read."""
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-        return ()
-    return tuple(str(name.value) for name in found)
+    return tuple(str(name.value) for name in parsing.names(certificate))

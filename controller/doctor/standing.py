@@ -13,7 +13,7 @@ from fleetmedic.v1.agent_pb2 import DescribeResponse, Freeze
 
 @dataclass(frozen=True, slots=True)
 class Stands:
-    """One host. `ends` is when the agent's own certificate does, `behind` by how many numbers its denylist is.
+    """One host. `ends` is when the agent's own certificate does, `behind` ours less its denylist's number.
 
     Without an answer `cause` says why, and the rest says nothing. `troubles` are what should be mended, in few words.
     """

@@ -262,7 +262,7 @@ def _clocks(paper: Paper, reports: Iterable[HostReport]) -> None:
     for report in reports:
         offset = report.clock_offset
         if offset is not None and abs(offset) > CLOCK_TOLERANCE:
-            text = f"its clock is {offset:+.1f}s off ours: mind it when you read its logs"
+            text = f"its clock is {offset:+z.1f}s off ours: mind it when you read its logs"
             lines(paper, f"{paper.sign('warn')} CLOCK", "warn", report.host, text)
 
 

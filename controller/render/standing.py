@@ -61,7 +61,7 @@ def _row(item: Stands, now: datetime) -> Row:
         "" if item.freeze is None else f"{item.freeze.user or '?'}: {item.freeze.reason}"[:200],
         "; ".join(item.alarms)[:500],
         item.worker[:200] or "there",
-        f"{item.clock:+.1f}s",
+        f"{item.clock:+z.1f}s",
         "",
     )
 
@@ -73,8 +73,7 @@ def _until(ends: datetime | None, now: datetime) -> str:
 def _denylist(item: Stands) -> str:
     if not item.behind:
         return str(item.denylist)
-    apart = f"{item.behind} behind ours" if item.behind > 0 else f"{-item.behind} ahead of ours"
-    return f"{item.denylist} ({apart})"
+    return f"{item.denylist} ({'older' if item.behind > 0 else 'newer'} than ours)"
 
 
 def _totals(standings: Standings) -> str:

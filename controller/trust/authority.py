@@ -96,16 +96,20 @@ def passing_identity(folder: Path, now: datetime.datetime) -> "Identity":
     return Identity(made, pairs.secret_pem(key), pairs.read(folder / "agent-ca.crt", revocation.MEND))
 
 
-def denylist(folder: Path, now: datetime.datetime) -> bytes:
-    """Whom agents are to let in no more, as a CRL in PEM; where nobody was denied yet, the empty one with number 1."""
+def denylist(folder: Path, now: datetime.datetime, beside: Path | None = None) -> bytes:
+    """Whom agents are to let in no more, as a CRL in PEM; where nobody was denied yet, the empty one with number 1.
+
+    What a denylist `beside` denies, of another copy of the same authority, is taken into the folder's.
+    """
     at = pairs.pair(folder, "operator-ca")
     issuer = pairs.certificate(at.certificate)
     place = folder / revocation.NAME
     if place.exists():
-        return revocation.pem(revocation.read(pairs.read(place, revocation.MEND), str(place), issuer))
-    _, signing = pairs.signer(at)
+        held = revocation.read(pairs.read(place, revocation.MEND), str(place), issuer)
+        if revocation.whole((held, *revocation.copies(beside, issuer)), now) is held:
+            return revocation.pem(held)
     with register.held(folder):
-        return revocation.pem(revocation.current(folder, issuer, signing, now))
+        return revocation.pem(revocation.current(folder, now, beside))
 
 
 def issue_agent(folder: Path, out: Path, host: str, now: datetime.datetime, *, actor: str = "") -> Pair:

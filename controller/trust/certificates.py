@@ -2,7 +2,6 @@
 
 import datetime
 import re
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -14,6 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from controller.inventory.names import is_ipv6
 from controller.trust.files import TrustError
+from controller.trust.parsing import UNREAD
 from controller.trust.roles import ROLES
 
 ORG = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
@@ -137,19 +137,11 @@ def leaf(
     return builder.sign(signing, hashes.SHA384())
 
 
-def names(certificate: x509.Certificate) -> Sequence[x509.GeneralName]:
-    """Whom a certificate is for; none where it does not say, or can't be read."""
-    try:
-        return list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-        return []
-
-
 def glass(certificate: x509.Certificate) -> str:
     """Why the glass was broken for it; empty for any other."""
     try:
         value = certificate.extensions.get_extension_for_oid(BREAK_GLASS).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (*UNREAD, x509.ExtensionNotFound):
         return ""
     return value.value.decode(errors="replace") if isinstance(value, x509.UnrecognizedExtension) else ""
 

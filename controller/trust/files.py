@@ -64,9 +64,9 @@ def _check(path: str, key_path: str, made: "Identity", now: datetime) -> None:
 
 
 def _certificate(path: str, pem: bytes) -> "Certificate":
-    from cryptography import x509  # noqa: PLC0415
+    from controller.trust import parsing  # noqa: PLC0415
 
     try:
-        return x509.load_pem_x509_certificate(pem)
-    except ValueError as error:
+        return parsing.pem(pem)
+    except parsing.Unread as error:
         raise TrustError(f"{path}: is no PEM certificate") from error

@@ -85,7 +85,10 @@ def find(every: Sequence[Held], word: str) -> Sequence[Held]:
             raise TrustError(f"{word!r} begins several serials: write more of it, as `fleetmedic pki list` has it")
     close = get_close_matches(word, {item.made.name for item in every}, n=1)
     mend = f"did you mean {close[0]!r}?" if close else "`fleetmedic pki list --all` has them"
-    raise TrustError(f"{word!r} is nobody to whom a certificate was issued here, and no serial; {mend}")
+    raise TrustError(
+        f"{word!r} is nobody to whom a certificate was issued here, and no serial; {mend}; "
+        "what a bastion signed is in its register alone: run this there"
+    )
 
 
 def denied(every: Sequence[Held], word: str, reason: str, now: datetime, actor: str) -> Sequence[Entry]:

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from controller import settings, ssh
-from controller.trust import bastion, certificates, pairs, requests, revocation
+from controller.trust import bastion, certificates, pairs, parsing, requests, revocation
 from controller.trust.away import BastionAway
 from controller.trust.bastion import Answer
 from controller.trust.files import TrustError
@@ -92,14 +91,14 @@ def _checked(
 
 def _parsed(content: bytes, what: str) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificate(content)
-    except ValueError as error:
+        return parsing.pem(content)
+    except parsing.Unread as error:
         raise TrustError(f"the bastion's {what} is no PEM certificate: nothing is kept of it") from error
 
 
 def _named(certificate: x509.Certificate) -> tuple[str, str, str]:
     """User, role and organisation."""
-    names = certificates.names(certificate)
+    names = parsing.names(certificate)
     uri = names[0].value if len(names) == 1 and isinstance(names[0], x509.UniformResourceIdentifier) else ""
     found = certificates.URI.fullmatch(uri)
     if found is None or _usages(certificate) != [ExtendedKeyUsageOID.CLIENT_AUTH]:
@@ -108,12 +107,8 @@ def _named(certificate: x509.Certificate) -> tuple[str, str, str]:
 
 
 def _chained(certificate: x509.Certificate, operators: x509.Certificate, agents: x509.Certificate, org: str) -> None:
-    try:
-        certificate.verify_directly_issued_by(operators)
-    except (ValueError, TypeError, InvalidSignature) as error:
-        raise TrustError(
-            "the bastion's certificate is not signed by its operators' authority: nothing is kept"
-        ) from error
+    if not parsing.signed(certificate, operators):
+        raise TrustError("the bastion's certificate is not signed by its operators' authority: nothing is kept")
     # One key for both would let a host's certificate be a client's.
     apart = operators.public_key() != agents.public_key() and ExtendedKeyUsageOID.CLIENT_AUTH not in _usages(agents)
     if not apart or {certificates.organisation(operators), certificates.organisation(agents)} != {org}:
@@ -121,10 +116,7 @@ def _chained(certificate: x509.Certificate, operators: x509.Certificate, agents:
 
 
 def _usages(certificate: x509.Certificate) -> list[x509.ObjectIdentifier]:
-    try:
-        return list(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-        return []
+    return list(parsing.extension(certificate, x509.ExtendedKeyUsage) or ())
 
 
 def _timely(certificate: x509.Certificate, now: datetime.datetime) -> None:

@@ -11,6 +11,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from controller.trust import parsing
 from controller.trust.files import TrustError
 
 
@@ -51,8 +52,8 @@ def secret_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 def certificate(path: Path, mend: str = "`fleetmedic pki init` makes it") -> x509.Certificate:
     """The first of a file. TrustError where there is none."""
     try:
-        return x509.load_pem_x509_certificate(read(path, mend))
-    except ValueError as error:
+        return parsing.pem(read(path, mend))
+    except parsing.Unread as error:
         raise TrustError(f"{path}: is no PEM certificate") from error
 
 

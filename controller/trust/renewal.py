@@ -4,10 +4,9 @@ import datetime
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from controller.trust import authority, certificates, pairs, register
+from controller.trust import authority, certificates, pairs, parsing, register
 from controller.trust.certificates import Leaf
 from controller.trust.files import TrustError
 from controller.trust.pairs import File, Pair
@@ -38,10 +37,10 @@ def _again(folder: Path, file: Path, old: x509.Certificate) -> Leaf:
     if certificates.glass(old):
         raise TrustError(f"{file}: the glass was broken for it, once: issue it anew, with a reason of its own")
     if above == "agent-ca":
-        hosts = [name.value for name in certificates.names(old) if isinstance(name, x509.DNSName)]
+        hosts = [name.value for name in parsing.names(old) if isinstance(name, x509.DNSName)]
         return certificates.agent(hosts[0] if hosts else "")
     org = authority.organisation(folder)
-    uris = [name.value for name in certificates.names(old) if isinstance(name, x509.UniformResourceIdentifier)]
+    uris = [name.value for name in parsing.names(old) if isinstance(name, x509.UniformResourceIdentifier)]
     found = certificates.URI.fullmatch(uris[0]) if len(uris) == 1 else None
     if found is None or found[1] != org:
         raise TrustError(f"{file}: names no operator of {org}: issue it anew with `fleetmedic pki issue`")
@@ -74,13 +73,7 @@ def renew_authority(
 
 
 def _signed_by(certificate: x509.Certificate, authority_file: Path) -> bool:
-    if not authority_file.exists():
-        return False
-    try:
-        certificate.verify_directly_issued_by(pairs.certificate(authority_file))
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
+    return authority_file.exists() and parsing.signed(certificate, pairs.certificate(authority_file))
 
 
 def _day(certificate: x509.Certificate) -> str:

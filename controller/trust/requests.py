@@ -1,11 +1,11 @@
 """Requests for a certificate: made here without a name, and of one that comes the key alone is taken."""
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from controller.trust.files import TrustError
+from controller.trust.parsing import UNREAD
 
 # One of ours has 400 bytes.
 LARGEST = 16 * 1024
@@ -30,7 +30,7 @@ def key(request: bytes) -> ec.EllipticCurvePublicKey:
         if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
             raise TrustError("the request for a certificate is for a key that is not of the curve P-256: make one anew")
         held = read.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except UNREAD as error:
         raise TrustError("what came is no request for a certificate in PEM (a PKCS #10 CSR)") from error
     if not held:
         raise TrustError("the request for a certificate is not signed with its own key: its sender may not hold it")

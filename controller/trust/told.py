@@ -6,7 +6,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from controller.trust import certificates, holders, pairs, register
+from controller.trust import certificates, holders, pairs, parsing, register
 from controller.trust.files import TrustError
 from controller.trust.holders import Held, Standing
 from controller.trust.register import Entry, Register
@@ -32,7 +32,7 @@ def of(file: Path, folder: Path, now: datetime) -> Held:
 
 def _holder(certificate: x509.Certificate) -> tuple[str, str, str]:
     """Kind, name and role, as far as it says."""
-    names = certificates.names(certificate)
+    names = parsing.names(certificate)
     uri = next((name.value for name in names if isinstance(name, x509.UniformResourceIdentifier)), "")
     if found := certificates.URI.fullmatch(uri):
         return "operator", found[3], found[2]

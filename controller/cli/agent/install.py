@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from controller.cli import options, over_ssh, targeting
+from controller.cli.pki import folder as place
 from controller.cli.targeting import Target
 
 
@@ -58,7 +59,7 @@ def command(
     from controller.bootstrap import one_host, rollout, signing  # noqa: PLC0415
     from controller.cli.agent import showing  # noqa: PLC0415
 
-    owner = signing.authorities(Path(desk.text("pki")), desk.actor(), desk.now)
+    owner = signing.authorities(Path(desk.text("pki")), desk.actor(), desk.now, place.beside(desk))
     places = over_ssh.destinations(desk, inventory, hosts, private_key)
     shown = showing.Showing(desk, [host.name for host in hosts], no_colour=no_colour)
     wanted = one_host.Wanted(owner, Path(desk.text("bundles")), from_discovery, int(desk.text("forks")), new_key)

@@ -85,7 +85,9 @@ def command(
             audit_text.write(paper, item)
     reading.causes(paper if form == "text" else desk.paper(error=True), whole.reads)
     if form == "text":
-        paper.write(f"{counted(len(shown), 'record')} of {counted(len(asked.names), 'host')}")
+        # There may be older ones.
+        newest_of = "the newest " if len(shown) == wanted else ""
+        paper.write(f"{newest_of}{counted(len(shown), 'record')} of {counted(len(asked.names), 'host')}")
     return whole.code()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from controller import settings
 from controller.cli import options
 from controller.cli.options import Desk
 
@@ -17,3 +18,8 @@ def opened(folder: str | None, **flags: str | Sequence[str] | None) -> tuple[Des
     """The settings with the flags on top, and the folder that they mean."""
     desk = options.desk(pki=folder, **flags)
     return desk, Path(desk.text("pki"))
+
+
+def beside(desk: Desk) -> Path:
+    """Where a login leaves the denylist of its bastion."""
+    return settings.own_folder(desk.environment) / "denylist.pem"

@@ -9,6 +9,7 @@ import click
 
 from controller.cli import options, targeting
 from controller.cli.options import Desk
+from controller.cli.pki import folder as place
 from controller.cli.targeting import Target
 
 if TYPE_CHECKING:
@@ -67,14 +68,14 @@ def push(desk: Desk, asked: "Asked", chosen: "Chosen", *, no_colour: bool = Fals
     from controller.trust import authority, revocation  # noqa: PLC0415
 
     folder = Path(desk.text("pki"))
-    denylist = authority.denylist(folder, desk.now())
+    denylist = authority.denylist(folder, desk.now(), place.beside(desk))
     number = revocation.held(folder) or 0
     done = fan_out.run(
         pushing.push(chosen.endpoints, denylist, number, chosen.identity, asked.bounds, chosen.interrupted)
     )
     items = [*done, *(pushing.Pushed(name, State.SKIPPED, why) for name, why in chosen.agentless)]
     code = chosen.code(exit_codes.of_states(item.state for item in items))
-    endings.body(desk.paper(no_colour=no_colour), items, {State.CHANGED: "has it"}, code)
+    endings.body(desk.paper(no_colour=no_colour), items, {State.CHANGED: "pushed"}, code)
     lacking = [item.host for item in done if item.state != State.CHANGED]
     if lacking:
         click.echo(f"again: fleetmedic pki push {shlex.quote(','.join(lacking))}{fleet_of(desk.fleet())}{_where(desk)}")

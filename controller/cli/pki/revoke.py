@@ -36,8 +36,8 @@ def command(who: str, folder: str | None, reason: str, push: bool, **flags: str 
       fleetmedic pki revoke 5A0C11 --reason 'issued with the wrong role'
       fleetmedic pki revoke alice --reason 'laptop lost' --push -i production.ini
 
-    It makes a new denylist with a higher number. Agents refuse who is on it once they have it.
-    An agent's certificate can't be denied: give the host another name.
+    It makes a new denylist with a higher number. Agents refuse who is on it once they have it. What a bastion signed is
+    in the bastion's register, and is denied there. An agent's certificate can't be denied: give the host another name.
 
     Exit codes: 0 denied; with --push as of `fleetmedic pki push`.
     """
@@ -53,13 +53,16 @@ def command(who: str, folder: str | None, reason: str, push: bool, **flags: str 
     agents = _agents(desk) if push else None
     now = desk.now()
     rows = holders.denied(holders.held(register.read(at), now), who, why, now, desk.actor())
-    number = revocation.deny(at, rows, now)
+    number = revocation.deny(at, rows, now, place.beside(desk))
     user = rows[0].name
     click.echo(f"denied {counted(len(rows))} of {line(user)}: denylist {number}, {at / revocation.NAME}")
     if agents is None:
         given = "" if folder is None else f" --dir {shlex.quote(folder)}"
         click.echo(f"Agents let {line(user)} in until they have it: `fleetmedic pki push{given}`")
-    click.echo(f"A bastion signs for {line(user)} until the line for that SSH key is out of its authorized_keys.")
+    click.echo(
+        f"Where a bastion signs for {line(user)}: take the line for that SSH key out of its authorized_keys, "
+        "and deny there what it signed."
+    )
     return 0 if agents is None else pushing.push(desk, *agents)
 
 

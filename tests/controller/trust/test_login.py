@@ -290,4 +290,4 @@ def test_the_denylist_comes_with_a_login_and_never_goes_back(site: Site) -> None
     assert site.login().code == 0
     (pki / "denylist.pem").write_bytes(older)
     assert site.login().code == 0
-    assert revocation.number(x509.load_pem_x509_crl((site.own / "denylist.pem").read_bytes())) == number + 1
+    assert revocation.number(x509.load_pem_x509_crl((site.own / "denylist.pem").read_bytes())) > number
