@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from threading import BoundedSemaphore, Lock
+from contextlib import ExitStack, contextmanager, suppress
+from threading import Lock
 
 import grpc
 
@@ -11,6 +11,7 @@ from agent import budgets, own_certificate
 from agent.denylist import DenylistError, OlderList
 from agent.front.callers import Denied, Peer
 from agent.front.files import Held
+from agent.front.slots import Full, Slots
 from agent.front.worker import Ask, WorkerAway
 from agent.identity import clock
 from agent.own_certificate import NothingPendingError, OwnCertificateError
@@ -43,8 +44,6 @@ from fleetmedic.v1.local_pb2 import (
 )
 
 IMPLEMENTED = ("Describe", "Check", "Renew", "SetDenylist", "SetFreeze", "Audit")
-# Streams at once: they must not take the threads that Describe, health and the short calls need.
-MOST_STREAMS = 8
 DESCRIBE_WORKER = 3.0
 # For the worker to record and carry out a change.
 CHANGE_WORKER = 5.0
@@ -73,7 +72,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         self._waiting = waiting
         self._held = held
         self._clock = clock
-        self._slots = BoundedSemaphore(MOST_STREAMS)
+        self._slots = Slots()
         self._renewing = Lock()
 
     def Describe(self, request: DescribeRequest, context: grpc.ServicerContext) -> DescribeResponse:
@@ -167,17 +166,15 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         self, request: LocalRequest, context: grpc.ServicerContext, patience: float
     ) -> Iterator[LocalResponse]:
         request.caller.CopyFrom(self._whose(context).caller())
-        if not self._slots.acquire(blocking=False):
-            context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_STREAMS} checks are under way on this host already"
-            )
-        try:
+        with ExitStack() as slot:
+            try:
+                slot.enter_context(self._slots.held(request.caller.user))
+            except Full as error:
+                context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
             with _worker(context):
                 for answer in self._ask(request, patience, lambda: self._waiting(context)):
                     _pass_on_refusal(answer.refusal if answer.HasField("refusal") else None, context)
                     yield answer
-        finally:
-            self._slots.release()
 
     def _stamped(self, answer: CheckResponse, received: float) -> CheckResponse:
         """The front's identity and clock: it is the front that the caller's stamps are about."""

@@ -281,9 +281,9 @@ def guarded(method: str, parse: Callable[[bytes], object], act: Callable[..., ob
 
 def call(handler: Any, raw: bytes, context: Context) -> None:
     if handler.response_streaming:
-        list(handler.unary_stream(raw, context))
+        list(handler.stream_stream(iter([raw]), context))
     else:
-        handler.unary_unary(raw, context)
+        handler.stream_unary(iter([raw]), context)
 
 
 @pytest.mark.covers("sec:B1")
