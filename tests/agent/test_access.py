@@ -48,7 +48,7 @@ def test_an_operator_s_certificate_gives_user_and_role() -> None:
 
 
 def denying(*issued: Issued) -> Trusted:
-    return replace(TRUSTED, denylist=denylist.read(LAB.denylist(2, *issued), TRUSTED.authorities))
+    return replace(TRUSTED, denylists=denylist.read_kept(LAB.denylist(2, *issued), TRUSTED.authorities)[0])
 
 
 @pytest.mark.covers("sec:choke")
