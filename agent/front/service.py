@@ -8,7 +8,7 @@ from threading import Lock
 import grpc
 
 from agent import budgets, own_certificate
-from agent.denylist import DenylistError, OlderList
+from agent.denylist import Denylist, DenylistError, OlderList
 from agent.front.callers import Denied, Peer
 from agent.front.files import Held
 from agent.front.slots import Full, Slots
@@ -117,12 +117,25 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             raise Denied(grpc.StatusCode.FAILED_PRECONDITION, f"the denylist {error}", peer) from error
         except DenylistError as error:
             raise Denied(grpc.StatusCode.INVALID_ARGUMENT, f"the denylist {error}", peer) from error
-        made = self._changed(LocalRequest(set_denylist=request), context).set_denylist
+        try:
+            answer = self._told(LocalRequest(set_denylist=request), peer)
+            _need_time(answer.refusal)
+        except WorkerAway as error:
+            # Whoever is denied may be the one who keeps the worker away.
+            self._take(offered)
+            self._held.look(anew=True)
+            said = f"{error}; the denylist counts, and is not kept: push it again"
+            context.abort(grpc.StatusCode.UNAVAILABLE, said)
+        _pass_on_refusal(answer.refusal if answer.HasField("refusal") else None, context)
+        self._take(offered)
+        made = answer.set_denylist
+        self._held.complete(made.standing)
+        return made
+
+    def _take(self, offered: Denylist) -> None:
         # Where a newer one came while this one was being written, that one counts.
         with suppress(OlderList):
             self._held.take(offered)
-        self._held.complete(made.standing)
-        return made
 
     def SetFreeze(self, request: SetFreezeRequest, context: grpc.ServicerContext) -> SetFreezeResponse:
         made = self._changed(LocalRequest(set_freeze=request), context).set_freeze
@@ -154,13 +167,17 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         return RenewResponse()
 
     def _changed(self, request: LocalRequest, context: grpc.ServicerContext) -> LocalResponse:
-        """The worker's answer to a change, which goes on though its caller leaves."""
-        request.caller.CopyFrom(self._whose(context).caller())
         with _worker(context):
-            for answer in self._ask(request, CHANGE_WORKER, lambda: True):
-                _pass_on_refusal(answer.refusal if answer.HasField("refusal") else None, context)
-                return answer
-            raise WorkerAway("the agent's worker gave no answer")
+            answer = self._told(request, self._whose(context))
+        _pass_on_refusal(answer.refusal if answer.HasField("refusal") else None, context)
+        return answer
+
+    def _told(self, request: LocalRequest, peer: Peer) -> LocalResponse:
+        """The worker's answer to a change, which goes on though its caller leaves. WorkerAway where there is none."""
+        request.caller.CopyFrom(peer.caller())
+        for answer in self._ask(request, CHANGE_WORKER, lambda: True):
+            return answer
+        raise WorkerAway("the agent's worker gave no answer")
 
     def _streamed(
         self, request: LocalRequest, context: grpc.ServicerContext, patience: float
@@ -193,6 +210,12 @@ def _worker(context: grpc.ServicerContext) -> Iterator[None]:
         yield
     except WorkerAway as error:
         context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+
+
+def _need_time(refusal: Refusal) -> None:
+    """WorkerAway where it has none, too."""
+    if refusal.kind == REFUSAL_KIND_BUSY:
+        raise WorkerAway(refusal.reason)
 
 
 def _pass_on_refusal(refusal: Refusal | None, context: grpc.ServicerContext) -> None:

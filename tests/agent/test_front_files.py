@@ -10,9 +10,16 @@ import grpc
 import pytest
 from cryptography import x509
 
+from agent.front.worker import WorkerAway
 from fleetmedic.v1.agent_pb2 import DescribeRequest, DescribeResponse, SetDenylistRequest
 from fleetmedic.v1.agent_pb2_grpc import AgentServiceStub
-from fleetmedic.v1.local_pb2 import REFUSAL_KIND_FAILED_PRECONDITION, LocalResponse, Refusal
+from fleetmedic.v1.local_pb2 import (
+    REFUSAL_KIND_BUSY,
+    REFUSAL_KIND_FAILED_PRECONDITION,
+    LocalRequest,
+    LocalResponse,
+    Refusal,
+)
 from tests.agent import front
 from tests.agent.front import Front, operator, organisation
 from tests.agent.test_live_denial import Calling, Clock, push
@@ -271,6 +278,36 @@ def test_a_new_authority_s_list_denies_its_own_and_takes_nothing_from_the_old_on
         described(channel)
     running.tls.client_ca.write_bytes(pem(new.own.certificate))
     assert (alarms(running), number(running)) == ([], 2)
+
+
+@pytest.mark.covers("sec:live-denial")
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_list_counts_though_the_worker_is_kept_away_and_that_is_told(tmp_path: Path, busy: bool) -> None:  # noqa: FBT001
+    """Whoever it denies may be the one who keeps the worker away."""
+    away = [True]
+
+    def answers(request: LocalRequest, patience: float, wanted: Callable[[], bool]) -> Iterator[LocalResponse]:
+        if away and request.HasField("set_denylist"):
+            if not busy:
+                raise WorkerAway("the agent's worker is away: Connection refused")
+            yield LocalResponse(refusal=Refusal(kind=REFUSAL_KIND_BUSY, reason="32 calls are under way"))
+            return
+        yield from front.well(request, patience, wanted)
+
+    with front.run(tmp_path, Clock().now, answers=answers) as running:
+        mallory = operator(running.operators, "admin", "mallory")
+        raw = running.operators.denylist(5, mallory)
+        code, said = refused(running, raw)
+        assert code == grpc.StatusCode.UNAVAILABLE
+        assert said.endswith("; the denylist counts, and is not kept: push it again")
+        with running.channel(mallory) as channel, pytest.raises(grpc.RpcError, match="is on the denylist"):
+            described(channel)
+        (alarm,) = alarms(running)
+        assert alarm.endswith("has the number 1, and 5 is here already; number 5 goes on to be used")
+        away.clear()
+        push(running, 5, mallory)
+        place(running, raw)
+        assert alarms(running) == []
 
 
 def test_a_list_counts_only_once_the_worker_has_kept_it(tmp_path: Path) -> None:
