@@ -30,7 +30,7 @@ def key(request: bytes) -> ec.EllipticCurvePublicKey:
         if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
             raise TrustError("the request for a certificate is for a key that is not of the curve P-256: make one anew")
         held = read.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise TrustError("what came is no request for a certificate in PEM (a PKCS #10 CSR)") from error
     if not held:
         raise TrustError("the request for a certificate is not signed with its own key: its sender may not hold it")
