@@ -139,7 +139,9 @@ class Guard(grpc.ServerInterceptor):
         self, method: str, handler: Any, sent: Iterator[bytes], context: grpc.ServicerContext
     ) -> tuple[Peer, Any]:  # noqa: ANN401
         peer = self._contained(method, context, lambda: self._permitted(method, context))
-        with self._watch.over(context):
+        if self._watch.crowded(peer.user):
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"calls of {peer.user} wait for their requests already")
+        with self._watch.over(context, peer.user):
             raw = next(sent, None)
         if raw is None:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call came without a request")

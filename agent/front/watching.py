@@ -17,6 +17,8 @@ from agent import boundary
 PATIENCE = 5.0
 # How often all that hang are looked at, in seconds: so soon the thread of somebody who was denied is free.
 LOOK = 0.5
+# How many requests of one user may be awaited for longer than a look: more are not, nor is a thread given to any.
+MOST_AWAITED = 4
 # Whether a caller still waits; raises where it may call no more.
 Waiting = Callable[[grpc.ServicerContext], bool]
 
@@ -26,6 +28,7 @@ Waiting = Callable[[grpc.ServicerContext], bool]
 class Wait:
     context: grpc.ServicerContext
     since: float
+    user: str = ""
 
 
 class Watch:
@@ -40,9 +43,12 @@ class Watch:
         self._looking = False
 
     @contextmanager
-    def over(self, context: grpc.ServicerContext) -> Iterator[None]:
-        """While the call waits for its caller: it is cancelled where that takes too long, or may call no more."""
-        wait = Wait(context, time.monotonic())
+    def over(self, context: grpc.ServicerContext, user: str = "") -> Iterator[None]:
+        """While the call waits for its caller: it is cancelled where that takes too long, or may call no more.
+
+        `user` is whose request is awaited.
+        """
+        wait = Wait(context, time.monotonic(), user)
         with self._lock:
             self._waits.add(wait)
             # No thread to be had: the next call tries again.
@@ -56,6 +62,15 @@ class Watch:
             with self._lock:
                 self._waits.discard(wait)
 
+    def crowded(self, user: str) -> bool:
+        """Whether as many of the user's requests hang as may."""
+        with self._lock:
+            return len(self._awaited(user, time.monotonic())) >= MOST_AWAITED
+
+    def _awaited(self, user: str, now: float) -> list[Wait]:
+        hanging = [wait for wait in self._waits if user and wait.user == user and now - wait.since >= self._look]
+        return sorted(hanging, key=lambda wait: wait.since)
+
     def _go_on(self) -> None:
         while True:
             time.sleep(self._look)
@@ -64,9 +79,10 @@ class Watch:
                 if not waits:
                     self._looking = False
                     return
-            now = time.monotonic()
+                now = time.monotonic()
+                beyond = {wait for user in {w.user for w in waits} for wait in self._awaited(user, now)[MOST_AWAITED:]}
             for wait in waits:
-                if now - wait.since >= self._look and not self._may_go_on(wait, now):
+                if wait in beyond or (now - wait.since >= self._look and not self._may_go_on(wait, now)):
                     # One that ended meanwhile is not harmed.
                     wait.context.cancel()
 
