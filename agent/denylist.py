@@ -1,16 +1,20 @@
-"""Certificates that count no more although they have not ended: a revocation list of the operators' authority."""
+"""Certificates that count no more although they have not ended: a revocation list of each operators' authority."""
 
 import datetime
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent import operators
 
 # As the answers carry it.
 HIGHEST_NUMBER = 2**63 - 1
+EACH = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+NOT_SIGNED = "is not signed by the operators' authority"
 
 
 class DenylistError(Exception):
@@ -25,13 +29,20 @@ class OlderList(DenylistError):
 class Denylist:
     """`number` rises with each list; `serials` are of certificates; past `renew_by` a newer one was to be there.
 
-    `fingerprint` is of the whole, signature and all.
+    Numbers and serials are the `issuer`'s, which is operators.identity(). `fingerprint` is of the whole, signature and
+    all; `pem` is the list alone, whatever came with it.
     """
 
+    issuer: bytes
     number: int
     serials: frozenset[int]
     renew_by: datetime.datetime | None
     fingerprint: bytes
+    pem: bytes
+
+
+# The list of each authority, by its issuer.
+Lists = Mapping[bytes, Denylist]
 
 
 def read(pem: bytes, authorities: Sequence[x509.Certificate]) -> Denylist:
@@ -43,9 +54,26 @@ def read(pem: bytes, authorities: Sequence[x509.Certificate]) -> Denylist:
         raise DenylistError("is no PEM revocation list") from error
 
 
+def read_kept(pem: bytes, authorities: Sequence[x509.Certificate]) -> tuple[Lists, str]:
+    """The lists of a file that holds one of each authority, and what is wrong there, as DenylistError has it.
+
+    A list of an authority that is none any more is passed over beside others.
+    """
+    kept: dict[bytes, Denylist] = {}
+    problem = ""
+    for block in EACH.findall(pem) or [pem]:
+        try:
+            found = read(block, authorities)
+            kept[found.issuer] = newer(found, kept.get(found.issuer))
+        except DenylistError as error:
+            problem = problem or str(error)
+    return kept, "" if kept and problem == NOT_SIGNED else problem
+
+
 def _read(found: x509.CertificateRevocationList, authorities: Sequence[x509.Certificate]) -> Denylist:
-    if not any(_signed(found, authority) for authority in authorities):
-        raise DenylistError("is not signed by the operators' authority")
+    issuer = next((operators.identity(authority) for authority in authorities if _signed(found, authority)), None)
+    if issuer is None:
+        raise DenylistError(NOT_SIGNED)
     # A list of changes alone, or of some certificates, would be taken for the whole.
     if any(extension.critical for extension in found.extensions):
         raise DenylistError("is a list of a kind that this agent does not know")
@@ -56,7 +84,8 @@ def _read(found: x509.CertificateRevocationList, authorities: Sequence[x509.Cert
     if not 0 < number <= HIGHEST_NUMBER:
         raise DenylistError("has a number that is out of range")
     serials = frozenset(revoked.serial_number for revoked in found)
-    return Denylist(number, serials, found.next_update_utc, found.fingerprint(hashes.SHA256()))
+    fingerprint, alone = found.fingerprint(hashes.SHA256()), found.public_bytes(Encoding.PEM)
+    return Denylist(issuer, number, serials, found.next_update_utc, fingerprint, alone)
 
 
 def _signed(found: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
@@ -76,3 +105,25 @@ def newer(offered: Denylist, held: Denylist | None) -> Denylist:
             return offered
         raise OlderList(f"has the number {held.number} of another list")
     raise OlderList(f"has the number {offered.number}, and {held.number} is here already")
+
+
+def merged(held: Lists, offered: Denylist, authorities: Sequence[x509.Certificate]) -> Lists:
+    """The lists of these authorities with a new one in the place of its issuer's, and of no other. OlderList."""
+    fresh = newer(offered, held.get(offered.issuer))
+    return counting({**held, offered.issuer: fresh}, authorities)
+
+
+def counting(held: Lists, authorities: Sequence[x509.Certificate]) -> Lists:
+    """Without the lists of authorities that are none any more."""
+    current = {operators.identity(authority) for authority in authorities}
+    return {issuer: found for issuer, found in held.items() if issuer in current}
+
+
+def number(held: Lists, authorities: Sequence[x509.Certificate]) -> int:
+    """Of the newest authority's list, which is the one that is pushed; 0 where it has none here.
+
+    The newest is the one that begins last, and of two the later one in the file.
+    """
+    newest = max(reversed(authorities), key=lambda authority: authority.not_valid_before_utc)
+    found = held.get(operators.identity(newest))
+    return found.number if found else 0

@@ -36,7 +36,7 @@ from fleetmedic.v1.local_pb2 import (
 )
 
 if TYPE_CHECKING:
-    from agent.denylist import Denylist
+    from agent.denylist import Lists
 
 SERVICE = agent_pb2.DESCRIPTOR.services_by_name["AgentService"]
 # By the methods' own options, as the front has it: the worker does not take the front's word for who may do what.
@@ -184,7 +184,8 @@ def _set_denylist(medic: Medic, request: LocalRequest, asked: SetDenylistRequest
         try:
             authorities = operators.authorities(tls.client_ca.read_bytes())
             offered = denylist.read(asked.signed_list, authorities)
-            denylist.newer(offered, _held(place, lambda pem: denylist.read(pem, authorities)))
+            held = _held(place, lambda pem: denylist.read_kept(pem, authorities)[0])
+            lists = denylist.merged(held, offered, authorities)
         except denylist.OlderList as error:
             raise Refused(REFUSAL_KIND_FAILED_PRECONDITION, f"the list {error}") from error
         except denylist.DenylistError as error:
@@ -195,17 +196,15 @@ def _set_denylist(medic: Medic, request: LocalRequest, asked: SetDenylistRequest
 
         def change() -> None:
             folders.readable(place.parent)
-            placing.place(place, asked.signed_list, 0o644)
+            placing.place(place, b"".join(found.pem for found in lists.values()), 0o644)
 
         said = f"denylist {offered.number}: {len(offered.serials)} certificates"
         _recorded(medic, request, said, change)
 
 
-def _held(place: Path, read: Callable[[bytes], "Denylist"]) -> "Denylist | None":
-    """The list that is kept; None where there is none, or what lies there is none: then a good one mends it."""
-    from agent.denylist import DenylistError
-
+def _held(place: Path, read: Callable[[bytes], "Lists"]) -> "Lists":
+    """The lists that are kept; none where nothing lies there, or no list: then a good one mends it."""
     try:
         return read(place.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, DenylistError):
-        return None
+    except (FileNotFoundError, NotADirectoryError):
+        return {}

@@ -5,6 +5,8 @@ from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 # What a parser of certificates and lists raises for what it can't read.
@@ -50,9 +52,18 @@ def _organisation(authority: x509.Certificate) -> str:
     return str(found[0].value) if found else ""
 
 
-def issued(certificate: x509.Certificate, among: Iterable[x509.Certificate]) -> bool:
-    """Whether one of the authorities signed the certificate itself, with no other one between."""
-    return any(_issued(certificate, authority) for authority in among)
+@lru_cache(maxsize=16)
+def identity(authority: x509.Certificate) -> bytes:
+    """By its name and its key: the same for an authority whose certificate was renewed, for its serials go on."""
+    digest = hashes.Hash(hashes.SHA256())
+    digest.update(authority.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    digest.update(authority.subject.public_bytes())
+    return digest.finalize()
+
+
+def issuer(certificate: x509.Certificate, among: Iterable[x509.Certificate]) -> bytes | None:
+    """The identity of the authority that signed the certificate itself, with no other one between; None: none did."""
+    return next((identity(authority) for authority in among if _issued(certificate, authority)), None)
 
 
 # A signature of P-384 takes a millisecond to verify, and every call asks.

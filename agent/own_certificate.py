@@ -45,7 +45,8 @@ def request(files: TlsFiles, name: str) -> bytes:
 def accept(files: TlsFiles, chain: bytes, name: str, now: datetime.datetime, *, renews: bool = False) -> None:
     """Puts the key that waits and its certificate in place. OwnCertificateError where that is not for this agent.
 
-    One that `renews` must be of the same authority as the current one: a new authority comes with a new enrolment.
+    One that `renews` must be of the same authority as the current one, whose certificate is kept behind it, or comes
+    with the new one where it is not: a new authority comes with a new enrolment. OSError.
     """
     waiting = _waiting(files.key)
     try:
@@ -55,7 +56,7 @@ def accept(files: TlsFiles, chain: bytes, name: str, now: datetime.datetime, *, 
     found = _chain(chain)
     _check(found[0], key, name, now)
     if renews:
-        _check_authority(found, _chain(files.certificate.read_bytes()))
+        chain = _renewed(found, _chain(files.certificate.read_bytes()))
     _write(_waiting(files.certificate), chain, 0o644)
     # From here on recover() finishes what is cut off.
     waiting.replace(files.key)
@@ -113,11 +114,17 @@ def _check(
         raise OwnCertificateError("the certificate is not valid at this host's time")
 
 
-def _check_authority(new: Sequence[x509.Certificate], current: Sequence[x509.Certificate]) -> None:
-    """By name and key; by signature too where a chain holds the authority."""
-    same = new[0].issuer == current[0].issuer and _authority_key(new[0]) == _authority_key(current[0])
-    if not same or not all(_issued(new[0], above) for above in current[1:2]):
+def _renewed(new: Sequence[x509.Certificate], current: Sequence[x509.Certificate]) -> bytes:
+    """The new leaf with the authority that signed the current one, and this one too; nothing else that came with it."""
+    above = next((each for each in (*current[1:], *new[1:]) if _issued(current[0], each)), None)
+    if above is None:
+        raise OwnCertificateError(
+            "the authority that issued the current certificate is not kept, nor did it come along"
+        )
+    if not _issued(new[0], above):
         raise OwnCertificateError("the certificate is not of the authority that issued the current one")
+    kept = current[1:] if above in current else [above]
+    return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in (new[0], *kept))
 
 
 def _issued(new: x509.Certificate, authority: x509.Certificate) -> bool:
@@ -126,13 +133,6 @@ def _issued(new: x509.Certificate, authority: x509.Certificate) -> bool:
     except (*operators.UNREAD, InvalidSignature):
         return False
     return True
-
-
-def _authority_key(certificate: x509.Certificate) -> bytes | None:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
-    except x509.ExtensionNotFound:
-        return None
 
 
 def _dns_names(certificate: x509.Certificate) -> list[str]:

@@ -88,14 +88,18 @@ def run(medic: Medic) -> None:
 
 
 def _listen(medic: Medic) -> socket.socket:
-    """The socket the front calls; who may is decided by the kernel's word on the peer, not by the file's mode alone."""
+    """The socket the front calls: whoever else could connect could keep it full. Who may call the kernel says too."""
     place = medic.config.run / SOCKET
     with suppress(FileNotFoundError):
         place.unlink()
     listener = socket.socket(socket.AF_UNIX)
-    # By the mask and not by chmod, which would follow a link that somebody put there.
-    before = os.umask(0o111 if medic.config.front_user else 0o177)
+    front = medic.config.front_user
+    group = pwd.getpwnam(front).pw_gid if front else os.getegid()
+    # By mask and group of ours, and not by chmod and chown, which would follow a link that somebody put there.
+    before, own = os.umask(0o117 if front else 0o177), os.getegid()
+    os.setegid(group)
     listener.bind(str(place))
+    os.setegid(own)
     os.umask(before)
     listener.listen(64)
     return listener

@@ -1,4 +1,4 @@
-"""One choke point before every method, and before its request is parsed: who calls, in which role, for how long."""
+"""One choke point before every method, and before its request is awaited: who calls, in which role, for how long."""
 
 import datetime
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -13,6 +13,7 @@ from agent import boundary, budgets
 from agent.front.callers import Denied, Peer, Trusted, identify
 from agent.front.noting import Notes, NotRecorded
 from agent.front.policy import POLICY, RECORDED_BY_THE_WORKER, short
+from agent.front.watching import Watch
 from fleetmedic.v1.agent_pb2 import Freeze, Standing
 from fleetmedic.v1.local_pb2 import Caller
 
@@ -79,11 +80,14 @@ class House:
 
 
 class Guard(grpc.ServerInterceptor):
-    """Puts the gate before every handler. The handler gets bytes, so nothing is parsed for a caller not let in."""
+    """Puts the gate before every handler, which gets its request as bytes, when it comes: one who is not let in can
+    have nothing parsed, and can hold no thread by not sending any.
+    """
 
     def __init__(self, gate: Gate, house: House) -> None:
         self._gate = gate
         self._house = house
+        self._watch = Watch(gate.waiting)
 
     def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:  # noqa: ANN401 - grpc's own types
         handler = continuation(handler_call_details)
@@ -91,14 +95,14 @@ class Guard(grpc.ServerInterceptor):
         if handler is None or method not in POLICY:
             return None
         if handler.response_streaming:
-            behaviour, made = self._stream(method, handler), grpc.unary_stream_rpc_method_handler
+            behaviour, made = self._stream(method, handler), grpc.stream_stream_rpc_method_handler
         else:
-            behaviour, made = self._unary(method, handler), grpc.unary_unary_rpc_method_handler
+            behaviour, made = self._unary(method, handler), grpc.stream_unary_rpc_method_handler
         return made(behaviour, request_deserializer=None, response_serializer=handler.response_serializer)
 
-    def _unary(self, method: str, handler: Any) -> Callable[[bytes, Any], Any]:  # noqa: ANN401
-        def call(raw: bytes, context: grpc.ServicerContext) -> Any:  # noqa: ANN401
-            peer, request = self._admitted(method, handler, raw, context)
+    def _unary(self, method: str, handler: Any) -> Callable[[Iterator[bytes], Any], Any]:  # noqa: ANN401
+        def call(sent: Iterator[bytes], context: grpc.ServicerContext) -> Any:  # noqa: ANN401
+            peer, request = self._admitted(method, handler, sent, context)
 
             def act() -> Any:  # noqa: ANN401
                 return handler.unary_unary(request, context)
@@ -109,9 +113,9 @@ class Guard(grpc.ServerInterceptor):
 
         return call
 
-    def _stream(self, method: str, handler: Any) -> Callable[[bytes, Any], Iterator[Any]]:  # noqa: ANN401
-        def call(raw: bytes, context: grpc.ServicerContext) -> Iterator[Any]:
-            _, request = self._admitted(method, handler, raw, context)
+    def _stream(self, method: str, handler: Any) -> Callable[[Iterator[bytes], Any], Iterator[Any]]:  # noqa: ANN401
+        def call(sent: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
+            _, request = self._admitted(method, handler, sent, context)
             answers = self._contained(method, context, lambda: iter(handler.unary_stream(request, context)))
 
             def following() -> Any:  # noqa: ANN401
@@ -122,7 +126,8 @@ class Guard(grpc.ServerInterceptor):
 
             try:
                 while (made := self._contained(method, context, following)) is not None:
-                    yield made
+                    with self._watch.over(context):
+                        yield made
             finally:
                 # At once, however it ended: what it holds of the worker others wait for.
                 if isinstance(answers, Generator):
@@ -130,8 +135,16 @@ class Guard(grpc.ServerInterceptor):
 
         return call
 
-    def _admitted(self, method: str, handler: Any, raw: bytes, context: grpc.ServicerContext) -> tuple[Peer, Any]:  # noqa: ANN401
+    def _admitted(
+        self, method: str, handler: Any, sent: Iterator[bytes], context: grpc.ServicerContext
+    ) -> tuple[Peer, Any]:  # noqa: ANN401
         peer = self._contained(method, context, lambda: self._permitted(method, context))
+        if self._watch.crowded(peer.user):
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"calls of {peer.user} wait for their requests already")
+        with self._watch.over(context, peer.user):
+            raw = next(sent, None)
+        if raw is None:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call came without a request")
         try:
             return peer, handler.request_deserializer(raw)
         except DecodeError:

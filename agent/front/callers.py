@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from agent import operators
-from agent.denylist import Denylist
+from agent.denylist import Lists
 from agent.front.policy import Role
 from fleetmedic.v1.local_pb2 import Caller
 
@@ -45,7 +45,7 @@ class Trusted:
 
     org: str
     authorities: tuple[x509.Certificate, ...]
-    denylist: Denylist | None = None
+    denylists: Lists = field(default_factory=dict)
     lowered: Mapping[str, Role] = field(default_factory=dict)
 
 
@@ -67,11 +67,13 @@ def identify(pem: bytes, trusted: Trusted, now: datetime.datetime) -> Peer:
     except operators.UNREAD as error:
         # What OpenSSL lets pass and a strict parser does not: its message would quote the certificate.
         raise _nobody("the client certificate can't be read") from error
-    if not operators.issued(certificate, trusted.authorities):
+    issuer = operators.issuer(certificate, trusted.authorities)
+    if issuer is None:
         raise _nobody("the client certificate was not issued by the operators' authority itself")
     if not certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
         raise _nobody("the client certificate is out of date: get a new one", peer)
-    if trusted.denylist and certificate.serial_number in trusted.denylist.serials:
+    denied = trusted.denylists.get(issuer)
+    if denied and certificate.serial_number in denied.serials:
         raise _nobody("the client certificate is on the denylist: it counts no more", peer)
     return replace(peer, role=min(peer.role, trusted.lowered.get(peer.user, peer.role)))
 

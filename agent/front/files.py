@@ -17,7 +17,7 @@ from cryptography import x509
 
 from agent import denylist, operators, own_certificate
 from agent.config import Config, TlsFiles
-from agent.denylist import Denylist, DenylistError
+from agent.denylist import Denylist, DenylistError, Lists
 from agent.front.alarms import Alarms
 from agent.front.callers import Trusted
 from agent.front.policy import Role
@@ -79,7 +79,7 @@ class Held:
         self._stamps: dict[str, Stamp] = {"tls": _stamp(tls.certificate, tls.key, tls.client_ca)}
         self._material = read(tls)
         self.name = self._material.name
-        self._trusted = Trusted(self._material.org, self._material.authorities, None, self._lowered)
+        self._trusted = Trusted(self._material.org, self._material.authorities, {}, self._lowered)
         # At most the last one, and without a lock: a handshake must not wait for a disk.
         self._fresh: deque[grpc.ServerCertificateConfiguration] = deque(maxlen=1)
         self.look()
@@ -109,6 +109,8 @@ class Held:
         with self._lock:
             if self._moved("tls", anew, self.tls.certificate, self.tls.key, self.tls.client_ca):
                 self._look_at_tls()
+                # The file may hold a list of an authority that is new.
+                anew = True
             if self._moved("denylist", anew, self._denylist_file):
                 self._look_at_denylist()
         self._tell_times()
@@ -125,7 +127,7 @@ class Held:
             self._alarms.set("tls", f"{error}; the ones before go on to be used")
             return
         self._material = found
-        self._trust(self._trusted.denylist)
+        self._trust(self._trusted.denylists)
         self._alarms.set("tls", "")
 
     def _replacing(self, found: Material) -> Material:
@@ -139,50 +141,59 @@ class Held:
     def _look_at_denylist(self) -> None:
         try:
             with self._denylist_file.open("rb") as file:
-                found = denylist.read(file.read(LARGEST), self._material.authorities)
-            self.take(found)
+                problem = self._take_kept(file.read(LARGEST))
+            problem = problem and f"{self._denylist_file}: {problem}"
         except FileNotFoundError:
             problem = f"there is no denylist at {self._denylist_file}: fleetmedic pki push brings it"
         except OSError as error:
             problem = f"{self._denylist_file}: can't be read: {error.strerror}"
-        except DenylistError as error:
-            problem = f"{self._denylist_file}: {error}"
-        else:
-            problem = ""
-        kept = self._trusted.denylist
-        self._alarms.set(
-            "denylist", problem and problem + (f"; number {kept.number} goes on to be used" if kept else "")
-        )
+        kept = " and ".join(str(found.number) for found in self._trusted.denylists.values())
+        self._alarms.set("denylist", problem and problem + (f"; number {kept} goes on to be used" if kept else ""))
+
+    def _take_kept(self, pem: bytes) -> str:
+        """Each list that can be taken; what is wrong with the others."""
+        kept, problem = denylist.read_kept(pem, self._material.authorities)
+        for found in kept.values():
+            try:
+                self.take(found)
+            except DenylistError as error:
+                problem = problem or str(error)
+        return problem
 
     def checked(self, pem: bytes) -> Denylist:
         """A list to go by, which is not taken yet. DenylistError, OlderList."""
-        return denylist.newer(denylist.read(pem, self._material.authorities), self._trusted.denylist)
+        offered = denylist.read(pem, self._material.authorities)
+        return denylist.newer(offered, self._trusted.denylists.get(offered.issuer))
 
     def take(self, offered: Denylist) -> None:
-        """Goes by a list from now on. OlderList where a newer one is here."""
+        """Goes by a list from now on, beside those of other authorities. OlderList where a newer one is here."""
         with self._lock:
-            held = self._trusted.denylist
-            found = denylist.newer(offered, held)
+            held = self._trusted.denylists
+            lists = denylist.merged(held, offered, self._material.authorities)
+            before, after = held.get(offered.issuer), lists.get(offered.issuer)
             # The file that the worker wrote is looked at too: the same list ends no sessions twice.
-            if held is None or found.fingerprint != held.fingerprint:
-                self._trust(found)
+            if after and (before is None or before.fingerprint != after.fingerprint):
+                self._trust(lists)
 
-    def _trust(self, denied: Denylist | None) -> None:
-        self._trusted = Trusted(self._material.org, self._material.authorities, denied, self._lowered)
+    def _trust(self, denied: Lists) -> None:
+        authorities = self._material.authorities
+        counting = denylist.counting(denied, authorities)
+        self._trusted = Trusted(self._material.org, authorities, counting, self._lowered)
         self._fresh.append(self._configuration())
 
     def _tell_times(self) -> None:
         """What ends by itself."""
-        now, denied, leaf = self.utc(), self._trusted.denylist, self._material.leaf
-        stale = denied is not None and denied.renew_by is not None and denied.renew_by < now
+        now, leaf = self.utc(), self._material.leaf
+        ends = [denied.renew_by for denied in self._trusted.denylists.values() if denied.renew_by]
+        stale = any(end < now for end in ends)
         self._alarms.set("stale", "the denylist is out of date: fleetmedic pki push brings a new one" if stale else "")
         ended = leaf.not_valid_after_utc <= now
         self._alarms.set("ended", f"{self.tls.certificate}: the agent's certificate has ended" if ended else "")
 
     def complete(self, standing: Standing) -> None:
         """Adds to how the worker stands what the front alone knows."""
-        denied = self._trusted.denylist
-        standing.denylist_sequence = denied.number if denied else 0
+        trusted = self._trusted
+        standing.denylist_sequence = denylist.number(trusted.denylists, trusted.authorities)
         standing.certificate_expire_time.FromDatetime(self._material.leaf.not_valid_after_utc)
         standing.alarms.extend(self._alarms.all())
 

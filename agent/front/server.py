@@ -16,7 +16,8 @@ from agent.front.access import Gate, Guard, House, Utc
 from agent.front.alarms import Alarms, Say
 from agent.front.files import Held
 from agent.front.noting import Notes
-from agent.front.service import MOST_STREAMS, AgentService
+from agent.front.service import AgentService
+from agent.front.slots import MOST_STREAMS
 from agent.identity import identity
 from agent.toml_reader import ConfigError
 from fleetmedic.v1 import agent_pb2_grpc

@@ -2,15 +2,16 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from threading import BoundedSemaphore, Lock
+from contextlib import ExitStack, contextmanager, suppress
+from threading import Lock
 
 import grpc
 
 from agent import budgets, own_certificate
-from agent.denylist import DenylistError, OlderList
+from agent.denylist import Denylist, DenylistError, OlderList
 from agent.front.callers import Denied, Peer
 from agent.front.files import Held
+from agent.front.slots import Full, Slots
 from agent.front.worker import Ask, WorkerAway
 from agent.identity import clock
 from agent.own_certificate import NothingPendingError, OwnCertificateError
@@ -43,8 +44,6 @@ from fleetmedic.v1.local_pb2 import (
 )
 
 IMPLEMENTED = ("Describe", "Check", "Renew", "SetDenylist", "SetFreeze", "Audit")
-# Streams at once: they must not take the threads that Describe, health and the short calls need.
-MOST_STREAMS = 8
 DESCRIBE_WORKER = 3.0
 # For the worker to record and carry out a change.
 CHANGE_WORKER = 5.0
@@ -73,7 +72,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         self._waiting = waiting
         self._held = held
         self._clock = clock
-        self._slots = BoundedSemaphore(MOST_STREAMS)
+        self._slots = Slots()
         self._renewing = Lock()
 
     def Describe(self, request: DescribeRequest, context: grpc.ServicerContext) -> DescribeResponse:
@@ -118,12 +117,25 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             raise Denied(grpc.StatusCode.FAILED_PRECONDITION, f"the denylist {error}", peer) from error
         except DenylistError as error:
             raise Denied(grpc.StatusCode.INVALID_ARGUMENT, f"the denylist {error}", peer) from error
-        made = self._changed(LocalRequest(set_denylist=request), context).set_denylist
+        try:
+            answer = self._told(LocalRequest(set_denylist=request), peer)
+            _need_time(answer.refusal)
+        except WorkerAway as error:
+            # Whoever is denied may be the one who keeps the worker away.
+            self._take(offered)
+            self._held.look(anew=True)
+            said = f"{error}; the denylist counts, and is not kept: push it again"
+            context.abort(grpc.StatusCode.UNAVAILABLE, said)
+        _pass_on_refusal(answer.refusal if answer.HasField("refusal") else None, context)
+        self._take(offered)
+        made = answer.set_denylist
+        self._held.complete(made.standing)
+        return made
+
+    def _take(self, offered: Denylist) -> None:
         # Where a newer one came while this one was being written, that one counts.
         with suppress(OlderList):
             self._held.take(offered)
-        self._held.complete(made.standing)
-        return made
 
     def SetFreeze(self, request: SetFreezeRequest, context: grpc.ServicerContext) -> SetFreezeResponse:
         made = self._changed(LocalRequest(set_freeze=request), context).set_freeze
@@ -155,29 +167,31 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         return RenewResponse()
 
     def _changed(self, request: LocalRequest, context: grpc.ServicerContext) -> LocalResponse:
-        """The worker's answer to a change, which goes on though its caller leaves."""
-        request.caller.CopyFrom(self._whose(context).caller())
         with _worker(context):
-            for answer in self._ask(request, CHANGE_WORKER, lambda: True):
-                _pass_on_refusal(answer.refusal if answer.HasField("refusal") else None, context)
-                return answer
-            raise WorkerAway("the agent's worker gave no answer")
+            answer = self._told(request, self._whose(context))
+        _pass_on_refusal(answer.refusal if answer.HasField("refusal") else None, context)
+        return answer
+
+    def _told(self, request: LocalRequest, peer: Peer) -> LocalResponse:
+        """The worker's answer to a change, which goes on though its caller leaves. WorkerAway where there is none."""
+        request.caller.CopyFrom(peer.caller())
+        for answer in self._ask(request, CHANGE_WORKER, lambda: True):
+            return answer
+        raise WorkerAway("the agent's worker gave no answer")
 
     def _streamed(
         self, request: LocalRequest, context: grpc.ServicerContext, patience: float
     ) -> Iterator[LocalResponse]:
         request.caller.CopyFrom(self._whose(context).caller())
-        if not self._slots.acquire(blocking=False):
-            context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_STREAMS} checks are under way on this host already"
-            )
-        try:
+        with ExitStack() as slot:
+            try:
+                slot.enter_context(self._slots.held(request.caller.user))
+            except Full as error:
+                context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
             with _worker(context):
                 for answer in self._ask(request, patience, lambda: self._waiting(context)):
                     _pass_on_refusal(answer.refusal if answer.HasField("refusal") else None, context)
                     yield answer
-        finally:
-            self._slots.release()
 
     def _stamped(self, answer: CheckResponse, received: float) -> CheckResponse:
         """The front's identity and clock: it is the front that the caller's stamps are about."""
@@ -196,6 +210,12 @@ def _worker(context: grpc.ServicerContext) -> Iterator[None]:
         yield
     except WorkerAway as error:
         context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+
+
+def _need_time(refusal: Refusal) -> None:
+    """WorkerAway where it has none, too."""
+    if refusal.kind == REFUSAL_KIND_BUSY:
+        raise WorkerAway(refusal.reason)
 
 
 def _pass_on_refusal(refusal: Refusal | None, context: grpc.ServicerContext) -> None:

@@ -11,6 +11,8 @@ from agent import frames
 from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse
 
 CONNECT = 1.0
+# So soon a connection is tried again where too many wait to be taken, in seconds.
+AGAIN = 0.02
 # How often a waiting call looks whether its caller is still there and may still call, in seconds.
 LOOK_UP = 0.25
 # A request, for how long in seconds, and whether the caller still waits.
@@ -27,7 +29,7 @@ def ask(place: Path, request: LocalRequest, patience: float, wanted: Callable[[]
     with closing(socket.socket(socket.AF_UNIX)) as connection:
         connection.settimeout(CONNECT)
         try:
-            connection.connect(str(place))
+            _connect(connection, place)
             connection.settimeout(None)
             frames.write(connection.fileno(), request)
             # An audit log may hold nothing that is new to its reader.
@@ -43,6 +45,20 @@ def ask(place: Path, request: LocalRequest, patience: float, wanted: Callable[[]
             raise WorkerAway(f"the agent's worker is away: {error.strerror or type(error).__name__}") from error
         except frames.FrameError as error:
             raise WorkerAway(f"the agent's worker gave no answer: {error}") from error
+
+
+def _connect(connection: socket.socket, place: Path) -> None:
+    """OSError, EAGAIN too, where there was no room for so long."""
+    end = time.monotonic() + CONNECT
+    while True:
+        try:
+            connection.connect(str(place))
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(AGAIN)
+        else:
+            return
 
 
 def _readable(connection: socket.socket, deadline: float, wanted: Callable[[], bool]) -> bool:

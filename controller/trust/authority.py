@@ -59,7 +59,7 @@ def initialise(folder: Path, org: str, now: datetime.datetime, actor: str = "") 
 
 
 def sign_agent(folder: Path, request: bytes, host: str, now: datetime.datetime, *, actor: str = "") -> bytes:
-    """A server certificate in PEM for the key of a request, under the host's inventory name.
+    """A server certificate in PEM for the key of a request, under the host's inventory name, and its authority's.
 
     TrustError where the name, the request or the authority can't be used, or the register can't be written.
     """
@@ -155,7 +155,7 @@ def issue(folder: Path, made: Pair, wanted: Leaf, now: datetime.datetime, what: 
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _signed(folder, wanted, key.public_key(), now)
     pairs.make_folder(made.certificate.parent)
-    with pairs.placed((*pairs.files(made, pairs.pem(certificate), key), *beside)):
+    with pairs.placed((*pairs.files(made, _chain(folder, wanted, certificate), key), *beside)):
         register.append(folder, _leaf_entry(what, wanted, certificate, now, actor))
     return made
 
@@ -165,7 +165,13 @@ def _handed_out(
 ) -> bytes:
     certificate = _signed(folder, wanted, public, now)
     register.append(folder, _leaf_entry(what, wanted, certificate, now, actor))
-    return pairs.pem(certificate)
+    return _chain(folder, wanted, certificate)
+
+
+def _chain(folder: Path, wanted: Leaf, certificate: x509.Certificate) -> bytes:
+    """An agent's has its authority behind it: whatever renews it is checked against that."""
+    above = pairs.pem(pairs.certificate(folder / "agent-ca.crt")) if wanted.authority == "agent-ca" else b""
+    return pairs.pem(certificate) + above
 
 
 def _signed(folder: Path, wanted: Leaf, public: ec.EllipticCurvePublicKey, now: datetime.datetime) -> x509.Certificate:

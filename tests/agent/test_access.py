@@ -48,7 +48,7 @@ def test_an_operator_s_certificate_gives_user_and_role() -> None:
 
 
 def denying(*issued: Issued) -> Trusted:
-    return replace(TRUSTED, denylist=denylist.read(LAB.denylist(2, *issued), TRUSTED.authorities))
+    return replace(TRUSTED, denylists=denylist.read_kept(LAB.denylist(2, *issued), TRUSTED.authorities)[0])
 
 
 @pytest.mark.covers("sec:choke")
@@ -281,9 +281,9 @@ def guarded(method: str, parse: Callable[[bytes], object], act: Callable[..., ob
 
 def call(handler: Any, raw: bytes, context: Context) -> None:
     if handler.response_streaming:
-        list(handler.unary_stream(raw, context))
+        list(handler.stream_stream(iter([raw]), context))
     else:
-        handler.unary_unary(raw, context)
+        handler.stream_unary(iter([raw]), context)
 
 
 @pytest.mark.covers("sec:B1")

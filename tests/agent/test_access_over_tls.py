@@ -440,9 +440,11 @@ def test_checks_that_fill_every_slot_leave_describe_and_health_free(tmp_path: Pa
     with contextlib.ExitStack() as stack:
         running = stack.enter_context(front.run(tmp_path, utc(), answers=slow))
         pool = stack.enter_context(ThreadPoolExecutor(8))
-        channel = stack.enter_context(running.channel(operator(running.operators, "observer")))
-        stub = AgentServiceStub(channel)
-        held = [pool.submit(list, stub.Check(CheckRequest(), timeout=SECONDS)) for _ in range(8)]
+        # One user alone may not fill them.
+        users = [operator(running.operators, "observer", f"user-{number}") for number in range(3)]
+        stubs = [AgentServiceStub(stack.enter_context(running.channel(user))) for user in users]
+        stub = stubs[2]
+        held = [pool.submit(list, stubs[each % 3].Check(CheckRequest(), timeout=SECONDS)) for each in range(8)]
         end = time.monotonic() + SECONDS
         while len(running.worker.asked) < 8 and time.monotonic() < end:
             time.sleep(0.01)

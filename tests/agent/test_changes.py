@@ -98,7 +98,10 @@ def test_a_certificate_that_is_not_this_agent_s_is_refused_and_recorded_as_faile
     for chain, why in (
         (signed(request, running.agents, dns=["db02"]), "the certificate is not for db01, and for it alone"),
         (signed(request, running.agents, usages=(CLIENT,)), "the certificate is not one for servers alone"),
-        (signed(request, running.operators), "the certificate is not of the authority that issued the current one"),
+        (
+            signed(request, running.operators),
+            "the authority that issued the current certificate is not kept, nor did it come along",
+        ),
         (first, "the certificate is for another key than the one that was asked for last"),
     ):
         assert status(lambda: renewed(admin, chain)) == (grpc.StatusCode.INVALID_ARGUMENT, why)  # noqa: B023

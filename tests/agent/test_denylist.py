@@ -100,6 +100,32 @@ def test_a_list_gives_way_to_one_with_a_higher_number_alone() -> None:
         denylist.newer(read(LAB.denylist(6)), sixth)
 
 
+@pytest.mark.covers("sec:A10")
+def test_each_authority_s_list_stands_beside_the_other_s_with_numbers_of_its_own() -> None:
+    second = organisation(NOW)
+    both, now_second = (LAB.own.certificate, second.own.certificate), (second.own.certificate,)
+    old, new = denylist.read(LAB.denylist(7, ALICE), both), denylist.read(second.denylist(2, BOB), both)
+    kept = denylist.merged(denylist.merged({}, old, both), new, both)
+    assert {found.number: found.serials for found in kept.values()} == {7: old.serials, 2: new.serials}
+    again, problem = denylist.read_kept(b"".join(found.pem for found in kept.values()), both)
+    assert (again, problem) == (kept, "")
+    assert denylist.number(kept, both) == 2
+    assert denylist.number(denylist.merged({}, old, both), both) == 0
+    # Once the older one is no authority any more its list goes, and is no fault of the file that still has it.
+    assert denylist.merged(kept, new, now_second) == {new.issuer: new}
+    assert denylist.read_kept(old.pem + new.pem, now_second) == ({new.issuer: new}, "")
+    assert denylist.read_kept(old.pem, now_second) == ({}, denylist.NOT_SIGNED)
+    with pytest.raises(OlderList, match="has the number 6, and 7 is here already"):
+        denylist.merged(kept, denylist.read(LAB.denylist(6), both), both)
+
+
+@pytest.mark.covers("sec:A10")
+def test_of_a_damaged_file_the_good_lists_count_and_the_damage_is_told() -> None:
+    whole = LAB.denylist(7, ALICE)
+    kept, problem = denylist.read_kept(whole.replace(b"\nMI", b"\nMA") + LAB.denylist(8), TRUSTED)
+    assert ([found.number for found in kept.values()], problem) == ([8], "is no PEM revocation list")
+
+
 def test_authorities_are_one_organisation_s_each_with_its_name() -> None:
     second = organisation(NOW)
     bundle = pem(LAB.own.certificate) + pem(second.own.certificate)
@@ -115,8 +141,9 @@ def test_authorities_are_one_organisation_s_each_with_its_name() -> None:
 
 def test_only_what_an_authority_signed_itself_is_issued_by_it() -> None:
     below = LAB.subordinate("below")
-    assert operators.issued(ALICE.certificate, TRUSTED)
-    assert operators.issued(ALICE.certificate, (OTHER.own.certificate, LAB.own.certificate))
-    assert not operators.issued(operator(below, "admin").certificate, TRUSTED)
-    assert not operators.issued(ALICE.certificate, (OTHER.own.certificate,))
-    assert not operators.issued(ALICE.certificate, (organisation(NOW).own.certificate,))
+    ours = operators.identity(LAB.own.certificate)
+    assert operators.issuer(ALICE.certificate, TRUSTED) == ours
+    assert operators.issuer(ALICE.certificate, (OTHER.own.certificate, LAB.own.certificate)) == ours
+    assert not operators.issuer(operator(below, "admin").certificate, TRUSTED)
+    assert not operators.issuer(ALICE.certificate, (OTHER.own.certificate,))
+    assert not operators.issuer(ALICE.certificate, (organisation(NOW).own.certificate,))

@@ -10,9 +10,16 @@ import grpc
 import pytest
 from cryptography import x509
 
+from agent.front.worker import WorkerAway
 from fleetmedic.v1.agent_pb2 import DescribeRequest, DescribeResponse, SetDenylistRequest
 from fleetmedic.v1.agent_pb2_grpc import AgentServiceStub
-from fleetmedic.v1.local_pb2 import REFUSAL_KIND_FAILED_PRECONDITION, LocalResponse, Refusal
+from fleetmedic.v1.local_pb2 import (
+    REFUSAL_KIND_BUSY,
+    REFUSAL_KIND_FAILED_PRECONDITION,
+    LocalRequest,
+    LocalResponse,
+    Refusal,
+)
 from tests.agent import front
 from tests.agent.front import Front, operator, organisation
 from tests.agent.test_live_denial import Calling, Clock, push
@@ -166,7 +173,7 @@ def test_the_end_of_its_own_certificate_and_of_the_denylist_are_alarms(running: 
     ended, stale = alarms(running)
     assert ended.endswith("the agent's certificate has ended")
     assert stale == "the denylist is out of date: fleetmedic pki push brings a new one"
-    assert running.held.trusted().denylist is not None
+    assert len(running.held.trusted().denylists) == 1
 
 
 def place(running: Front, raw: bytes) -> None:
@@ -177,8 +184,7 @@ def place(running: Front, raw: bytes) -> None:
 
 
 def number(running: Front) -> int:
-    denylist = running.held.trusted().denylist
-    return denylist.number if denylist else 0
+    return sum(denylist.number for denylist in running.held.trusted().denylists.values())
 
 
 @pytest.mark.covers("sec:A10")
@@ -186,7 +192,7 @@ def test_a_bad_denylist_keeps_the_old_one_and_is_an_alarm(running: Front) -> Non
     own = running.operators
     place(running, own.denylist(5, operator(own, "admin")))
     assert (alarms(running), number(running)) == ([], 5)
-    held = running.held.trusted().denylist
+    held = running.held.trusted().denylists
     for raw, why in (
         (own.denylist(4), "has the number 4, and 5 is here already"),
         (own.denylist(5), "has the number 5 of another list"),
@@ -197,10 +203,10 @@ def test_a_bad_denylist_keeps_the_old_one_and_is_an_alarm(running: Front) -> Non
         (said,) = alarms(running)
         assert why in said
         assert said.endswith("; number 5 goes on to be used")
-        assert running.held.trusted().denylist is held
+        assert running.held.trusted().denylists is held
     (running.trust / "denylist.pem").unlink()
     assert "there is no denylist at" in alarms(running)[0]
-    assert running.held.trusted().denylist is held
+    assert running.held.trusted().denylists is held
     place(running, own.denylist(6))
     assert (alarms(running), number(running)) == ([], 6)
 
@@ -245,6 +251,63 @@ def test_the_same_list_may_be_pushed_again(running: Front) -> None:
         stub = AgentServiceStub(channel)
         answers = [stub.SetDenylist(again, timeout=SECONDS) for _ in range(2)]
     assert [answer.standing.denylist_sequence for answer in answers] == [5, 5]
+
+
+@pytest.mark.covers("sec:A10")
+def test_a_new_authority_s_list_denies_its_own_and_takes_nothing_from_the_old_one_s(running: Front) -> None:
+    old, new = running.operators, organisation(running.now)
+    mallory = operator(old, "admin", "mallory")
+    push(running, 7, mallory)
+    place(running, old.denylist(7, mallory))
+    running.tls.client_ca.write_bytes(pem(old.own.certificate) + pem(new.own.certificate))
+    assert alarms(running) == []
+    mary = operator(new, "admin", "mary")
+    with running.channel(operator(new, "responder", "carol")) as channel:
+        request = SetDenylistRequest(signed_list=new.denylist(2, mary))
+        answer = AgentServiceStub(channel).SetDenylist(request, timeout=SECONDS)
+    assert answer.standing.denylist_sequence == 2
+    for denied in (mallory, mary):
+        with running.channel(denied) as channel, pytest.raises(grpc.RpcError, match="is on the denylist"):
+            described(channel)
+    # What the worker then keeps.
+    place(running, old.denylist(7, mallory) + new.denylist(2, mary))
+    assert alarms(running) == []
+    # The same number on a certificate of the other authority is somebody else.
+    other = operator(new, "observer", "bob", serial=mallory.certificate.serial_number)
+    with running.channel(other) as channel:
+        described(channel)
+    running.tls.client_ca.write_bytes(pem(new.own.certificate))
+    assert (alarms(running), number(running)) == ([], 2)
+
+
+@pytest.mark.covers("sec:live-denial")
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_list_counts_though_the_worker_is_kept_away_and_that_is_told(tmp_path: Path, busy: bool) -> None:  # noqa: FBT001
+    """Whoever it denies may be the one who keeps the worker away."""
+    away = [True]
+
+    def answers(request: LocalRequest, patience: float, wanted: Callable[[], bool]) -> Iterator[LocalResponse]:
+        if away and request.HasField("set_denylist"):
+            if not busy:
+                raise WorkerAway("the agent's worker is away: Connection refused")
+            yield LocalResponse(refusal=Refusal(kind=REFUSAL_KIND_BUSY, reason="32 calls are under way"))
+            return
+        yield from front.well(request, patience, wanted)
+
+    with front.run(tmp_path, Clock().now, answers=answers) as running:
+        mallory = operator(running.operators, "admin", "mallory")
+        raw = running.operators.denylist(5, mallory)
+        code, said = refused(running, raw)
+        assert code == grpc.StatusCode.UNAVAILABLE
+        assert said.endswith("; the denylist counts, and is not kept: push it again")
+        with running.channel(mallory) as channel, pytest.raises(grpc.RpcError, match="is on the denylist"):
+            described(channel)
+        (alarm,) = alarms(running)
+        assert alarm.endswith("has the number 1, and 5 is here already; number 5 goes on to be used")
+        away.clear()
+        push(running, 5, mallory)
+        place(running, raw)
+        assert alarms(running) == []
 
 
 def test_a_list_counts_only_once_the_worker_has_kept_it(tmp_path: Path) -> None:

@@ -54,7 +54,11 @@ def public(request: bytes) -> Public:
 
 def signed(request: bytes, authority: Authority = AGENTS, **more: object) -> bytes:
     given: dict[str, object] = {"dns": [NAME], "public": public(request), "ends": 90 * DAY, **more}
-    return pem(authority.issue(NAME, **given).certificate)  # type: ignore[arg-type]
+    return pem(authority.issue(NAME, **given).certificate) + pem(authority.own.certificate)  # type: ignore[arg-type]
+
+
+def leaf(chain: bytes) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(chain)
 
 
 @pytest.mark.covers("sec:renew")
@@ -75,7 +79,7 @@ def test_a_certificate_for_the_key_that_waits_is_put_in_place_with_it(host: Host
     chain = signed(own_certificate.request(host.tls, NAME))
     own_certificate.accept(host.tls, chain, NAME, NOW, renews=renews)
     assert sorted(host.state()) == ["agent.crt", "agent.key"]
-    assert pem(host.works()) == chain
+    assert host.works() == leaf(chain)
     assert stat.S_IMODE(host.tls.key.stat().st_mode) == 0o600
     with pytest.raises(NothingPendingError, match="ask for a request first"):
         own_certificate.accept(host.tls, chain, NAME, NOW)
@@ -95,7 +99,7 @@ def test_a_second_request_takes_the_first_one_s_place(host: Host) -> None:
     with pytest.raises(OwnCertificateError, match="for another key than the one that was asked for last"):
         own_certificate.accept(host.tls, first, NAME, NOW, renews=True)
     own_certificate.accept(host.tls, second, NAME, NOW, renews=True)
-    assert pem(host.works()) == second
+    assert host.works() == leaf(second)
 
 
 BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
@@ -108,8 +112,15 @@ BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "for nothing": (lambda request: signed(request, usages=()), "not one for servers alone"),
     "ended": (lambda request: signed(request, begins=-2 * DAY, ends=-DAY), "not valid at this host's time"),
     "of the future": (lambda request: signed(request, begins=DAY, ends=2 * DAY), "not valid at this host's time"),
-    "another authority": (lambda request: signed(request, organisation(NOW, "evil")), "not of the authority"),
-    "another of the same name": (lambda request: signed(request, organisation(NOW, "agents")), "not of the authority"),
+    "another authority": (
+        lambda request: signed(request, organisation(NOW, "evil")),
+        "is not kept, nor did it come along",
+    ),
+    "another of the same name": (
+        lambda request: signed(request, organisation(NOW, "agents")),
+        "is not kept, nor did it",
+    ),
+    "the leaf alone": (lambda request: pem(leaf(signed(request))), "is not kept, nor did it come along"),
     "junk": (lambda request: b"junk", "is no PEM certificate"),
     "a request": (lambda request: request, "is no PEM certificate"),
     "nothing": (lambda request: b"", "is no PEM certificate"),
@@ -130,17 +141,36 @@ def test_any_other_certificate_is_refused_and_changes_nothing(host: Host, kind: 
 
 
 @pytest.mark.covers("sec:renew")
-def test_an_authority_beside_the_current_certificate_must_have_signed_the_new_one(host: Host) -> None:
-    chain = host.tls.certificate.read_bytes() + pem(AGENTS.own.certificate)
-    host.tls.certificate.write_bytes(chain)
-    own_certificate.accept(host.tls, signed(own_certificate.request(host.tls, NAME)), NAME, NOW, renews=True)
-    host.tls.certificate.write_bytes(host.tls.certificate.read_bytes() + pem(AGENTS.own.certificate))
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_the_current_certificate_s_authority_did_not_sign_takes_no_place_whatever_it_says(
+    host: Host,
+    kept: bool,  # noqa: FBT001
+) -> None:
+    """An authority of the same name, and a leaf that says of itself that it is of the authority's key."""
+    own = pem(AGENTS.own.certificate) if kept else b""
+    host.tls.certificate.write_bytes(host.tls.certificate.read_bytes() + own)
     evil = organisation(NOW, "agents")
-    # It says of itself that it has the authority's key.
     claimed = x509.AuthorityKeyIdentifier.from_issuer_public_key(AGENTS.own.key.public_key())
-    forged = evil.issue(NAME, dns=[NAME], public=public(own_certificate.request(host.tls, NAME)), authority=claimed)
-    with pytest.raises(OwnCertificateError, match="not of the authority"):
-        own_certificate.accept(host.tls, pem(forged.certificate), NAME, NOW, renews=True)
+    request = own_certificate.request(host.tls, NAME)
+    forged = pem(evil.issue(NAME, dns=[NAME], public=public(request), authority=claimed).certificate)
+    before = host.state()
+    for beside in (b"", pem(evil.own.certificate), pem(AGENTS.own.certificate), pem(AGENTS.issue("x").certificate)):
+        with pytest.raises(OwnCertificateError, match="the authority that issued the current"):
+            own_certificate.accept(host.tls, forged + beside, NAME, NOW, renews=True)
+    assert host.state() == before
+
+
+@pytest.mark.covers("sec:renew")
+def test_the_authority_is_kept_behind_the_certificate_and_nothing_else_that_came_along(host: Host) -> None:
+    """From then on the leaf alone is enough."""
+    evil = organisation(NOW, "agents")
+    whole = signed(own_certificate.request(host.tls, NAME))
+    own_certificate.accept(host.tls, whole + pem(evil.own.certificate), NAME, NOW, renews=True)
+    assert host.tls.certificate.read_bytes() == whole
+    renewed = signed(own_certificate.request(host.tls, NAME))
+    alone = pem(leaf(renewed))
+    own_certificate.accept(host.tls, alone + pem(evil.own.certificate), NAME, NOW, renews=True)
+    assert host.tls.certificate.read_bytes() == renewed
 
 
 def cut(host: Host, step: int) -> tuple[dict[str, bytes], bytes]:
@@ -169,7 +199,7 @@ def test_what_was_cut_off_is_finished_or_undone_and_a_pair_that_fits_is_left(
     _, chain = cut(host, step)
     for _ in range(2):
         own_certificate.recover(host.tls)
-        assert pem(host.works()) == (chain if finished else pem(old))
+        assert host.works() == (leaf(chain) if finished else old)
         assert "agent.crt.new" not in host.state()
     if not finished:
         own_certificate.accept(host.tls, chain, NAME, NOW, renews=True)
@@ -182,7 +212,7 @@ def test_renames_that_a_power_cut_kept_the_other_way_round_are_finished_too(host
     with pytest.raises(OwnCertificateError):
         host.works()
     own_certificate.recover(host.tls)
-    assert pem(host.works()) == chain
+    assert host.works() == leaf(chain)
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa2048", "p384"])

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import count, repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from agent.front.alarms import Alarms
 from agent.front.callers import Denied, Peer
 from agent.front.files import Held
 from agent.front.policy import SERVICE, Role
-from agent.front.service import IMPLEMENTED, MOST_STREAMS, AgentService
+from agent.front.service import IMPLEMENTED, AgentService
+from agent.front.slots import MOST_OF_ONE, MOST_STREAMS
 from agent.front.worker import WorkerAway
 from fleetmedic.v1 import agent_pb2, local_pb2
 from fleetmedic.v1.agent_pb2 import CheckRequest, CheckResponse, DescribeRequest, DescribeResponse, Identity, RuleTitle
@@ -29,6 +31,7 @@ from tests.agent.front import Ask, installed, organisation
 
 RECEIVED = 1_700_000_000.5
 METHODS = SERVICE.methods_by_name
+ALICE = repeat("alice")
 
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
@@ -41,19 +44,19 @@ def held() -> Held:
     return Held(config, tls, lambda: NOW, Alarms(lambda _: None))
 
 
-def service(answers: Ask) -> AgentService:
+def service(answers: Ask, users: Iterator[str] = ALICE) -> AgentService:
     return AgentService(  # type: ignore[abstract]
         Identity(name="db01", version="9", boot_id="b"),
         answers,
-        lambda _: Peer("alice", Role.RESPONDER, "1F", "the bastion is down"),
+        lambda _: Peer(next(users), Role.RESPONDER, "1F", "the bastion is down"),
         lambda context: context.is_active(),
         held(),
         lambda: RECEIVED,
     )
 
 
-def server(answers: Ask) -> Any:
-    made = service(answers)
+def server(answers: Ask, users: Iterator[str] = ALICE) -> Any:
+    made = service(answers, users)
     return grpc_testing.server_from_dictionary({SERVICE: made}, grpc_testing.strict_real_time())
 
 
@@ -178,7 +181,18 @@ def test_the_worker_s_budget_is_the_shorter_of_what_was_asked_and_what_is_left(
     assert given[0][1] == pytest.approx(timeout + 1, abs=0.2)
 
 
-def test_the_ninth_check_at_once_is_refused_and_a_slot_comes_back_when_one_ends() -> None:
+@pytest.mark.covers("sec:hanging")
+@pytest.mark.parametrize(
+    ("most", "user", "why"),
+    [
+        (MOST_STREAMS, "", "8 checks are under way on this host already"),
+        (MOST_OF_ONE, "alice", "3 checks of alice are under way on this host already"),
+    ],
+    ids=["of all", "of one user"],
+)
+def test_one_check_too_many_at_once_is_refused_and_a_slot_comes_back_when_one_ends(
+    most: int, user: str, why: str
+) -> None:
     held = threading.Event()
     working = threading.Semaphore(0)
 
@@ -187,17 +201,17 @@ def test_the_ninth_check_at_once_is_refused_and_a_slot_comes_back_when_one_ends(
         held.wait(5.0)
         yield LocalResponse(check=CheckResponse(last=True))
 
-    driven = server(answers)
-    calls = [driven.invoke_unary_stream(METHODS["Check"], (), CheckRequest(), 5.0) for _ in range(MOST_STREAMS)]
-    for _ in range(MOST_STREAMS):
+    driven = server(answers, (user or f"user-{number}" for number in count()))
+    calls = [driven.invoke_unary_stream(METHODS["Check"], (), CheckRequest(), 5.0) for _ in range(most)]
+    for _ in range(most):
         assert working.acquire(timeout=5.0)
-    ninth = driven.invoke_unary_stream(METHODS["Check"], (), CheckRequest(), 5.0)
-    _, code, details = ninth.termination()
-    assert (code, details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "8 checks are under way on this host already")
+    beyond = driven.invoke_unary_stream(METHODS["Check"], (), CheckRequest(), 5.0)
+    _, code, details = beyond.termination()
+    assert (code, details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, why)
     held.set()
-    assert [call.termination()[1] for call in calls] == [grpc.StatusCode.OK] * MOST_STREAMS
-    tenth = driven.invoke_unary_stream(METHODS["Check"], (), CheckRequest(), 5.0)
-    assert tenth.termination()[1] == grpc.StatusCode.OK
+    assert [call.termination()[1] for call in calls] == [grpc.StatusCode.OK] * most
+    next_one = driven.invoke_unary_stream(METHODS["Check"], (), CheckRequest(), 5.0)
+    assert next_one.termination()[1] == grpc.StatusCode.OK
 
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) - set(IMPLEMENTED)))

@@ -24,8 +24,10 @@ from fleetmedic.v1.local_pb2 import (
     LocalResponse,
     Noted,
 )
+from tests.agent.front import operator, organisation
 from tests.lab import child, fixtures, hung_mount
 from tests.lab.agents import BIN, Desk
+from tests.lab.authority import pem
 from tests.lab.waiting import until
 from tests.lab.worker_calls import ask, freeze, records, standing
 
@@ -289,6 +291,30 @@ def test_a_denylist_is_kept_when_it_is_signed_and_no_older_and_only_then(desk: D
         assert kept.read_bytes() == third
         done = [item["detail"] for item in told(run) if (item["method"], item["outcome"]) == ("SetDenylist", "done")]
         assert done == ["denylist 2: 1 certificates", "denylist 2: 1 certificates", "denylist 3: 2 certificates"]
+
+
+@pytest.mark.covers("sec:A10")
+def test_the_list_of_a_new_authority_takes_nothing_from_the_old_one_s(folder: Path) -> None:
+    old, new = organisation(NOW), organisation(NOW)
+    client_ca = folder / "both.crt"
+    client_ca.write_bytes(pem(old.own.certificate) + pem(new.own.certificate))
+    tls = f'[tls]\ncertificate = "/c"\nkey = "/k"\nclient_ca = "{client_ca}"\n'
+    with working(folder, tls) as run:
+
+        def push(text: bytes) -> LocalResponse:
+            return ask(run, LocalRequest(set_denylist=SetDenylistRequest(signed_list=text)))[0]
+
+        kept = folder / "trust/denylist.pem"
+        olds = old.denylist(7, operator(old, "admin"))
+        for offered in (olds, new.denylist(2), new.denylist(1)):
+            answer = push(offered)
+        assert "has the number 1, and 2 is here already" in answer.refusal.reason
+        assert kept.read_bytes().count(b"BEGIN X509 CRL") == 2
+        assert olds in kept.read_bytes()
+        client_ca.write_bytes(pem(new.own.certificate))
+        third = new.denylist(3)
+        assert push(third).HasField("set_denylist")
+        assert kept.read_bytes() == third
 
 
 # No audit, no change; and no look that waits.

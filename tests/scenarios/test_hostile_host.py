@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pwd
 import shlex
 import signal
 import socket
@@ -18,7 +19,7 @@ import pytest
 
 from agent import procfs
 from agent.recorder import Recorder
-from fleetmedic.v1.agent_pb2 import CheckRequest
+from fleetmedic.v1.agent_pb2 import CheckRequest, DescribeRequest
 from fleetmedic.v1.finding_pb2 import STATUS_OK
 from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse
 from fleetmedic.v1.snapshot_pb2 import Target
@@ -26,6 +27,7 @@ from tests.lab import agents, child, fixtures, postgres
 from tests.lab import redis as servers
 from tests.lab.agents import BIN, Desk, Fleet
 from tests.lab.waiting import until
+from tests.lab.worker_calls import ask
 
 NOBODY = 65534
 AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
@@ -387,3 +389,54 @@ def test_whoever_is_not_the_agents_user_can_check_with_folders_of_their_own(fold
     found = {item.id: item for item in answer.findings if item.subject.name in ("memory", "127.0.0.1:6413")}
     assert found["HOST-MEM"].status == STATUS_OK
     assert found["REDIS-UP"].reason == "needs root"
+
+
+CROWD = """
+import socket, sys
+while True:
+    try:
+        socket.socket(socket.AF_UNIX).connect(sys.argv[1])
+    except OSError:
+        pass
+"""
+CALL = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+
+
+@pytest.mark.covers("sec:hanging")
+def test_nobody_but_the_front_s_group_can_knock_at_the_worker_and_so_nobody_keeps_it_full(folder: Path) -> None:
+    fixtures.need(root=True)
+    file, run = folder / "agent.toml", folder / "run"
+    (folder / "home").mkdir()
+    os.chown(folder / "home", NOBODY, NOBODY)
+    file.write_text(f'state = "{folder}/state"\nrun = "{run}"\nfront_user = "daemon"\n')
+    file.chmod(0o644)
+    as_daemon = ["setpriv", "--reuid=daemon", "--regid=daemon", "--clear-groups"]
+    body = LocalRequest(check=CheckRequest(include=["HOST-MEM"])).SerializeToString()
+    with (
+        child.run(
+            [BIN / "fleetmedic-agent", "work", "--config", file],
+            log=folder / "work.log",
+            ready=lambda _: (run / "worker.sock").exists(),
+        ),
+        contextlib.ExitStack() as crowd,
+    ):
+        about = (run / "worker.sock").stat()
+        assert (about.st_uid, about.st_gid, oct(about.st_mode & 0o777)) == (0, pwd.getpwnam("daemon").pw_gid, "0o660")
+        for _ in range(2):
+            knocking = subprocess.Popen([*AS_NOBODY, sys.executable, "-c", CROWD, run / "worker.sock"])
+            crowd.callback(knocking.wait)
+            crowd.callback(knocking.kill)
+        assert [len(ask(run, LocalRequest(describe=DescribeRequest()))) for _ in range(30)] == [1] * 30
+        knock = [sys.executable, "-c", CALL, str(run / "worker.sock")]
+        ended = [subprocess.run([*who, *knock], capture_output=True, check=False) for who in (as_daemon, AS_NOBODY)]
+        assert [done.returncode for done in ended] == [0, 1]
+        assert b"PermissionError" in ended[1].stderr
+        # Who may not ask it looks for himself.
+        own = subprocess.run(
+            [*AS_NOBODY, BIN / "fleetmedic-agent", "check", "--stdio", "--config", file],
+            env={"PATH": os.defpath, "HOME": str(folder / "home"), "LANG": "C.UTF-8"},
+            input=struct.pack(">I", len(body)) + body,
+            capture_output=True,
+            check=False,
+        )
+    assert LocalResponse.FromString(own.stdout[4:]).check.findings[0].id == "HOST-MEM"

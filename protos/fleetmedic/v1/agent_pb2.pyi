@@ -139,6 +139,9 @@ class Standing(_message.Message):
     """The last record of the audit log when the reply was made. The caller keeps it, and so finds a log that was cut."""
     audit_head: _builtins.bytes
     denylist_sequence: _builtins.int
+    """The number of the denylist of the newest operators' authority that the host trusts (the one that begins last); 0
+    where it has none of it. Each authority's list has numbers of its own, and one more is kept while two are trusted.
+    """
     @_builtins.property
     def freeze(self) -> Global___Freeze:
         """Set while changes are refused."""
