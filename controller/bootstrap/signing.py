@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from controller.transport.mtls import Identity
 from controller.trust import authority
@@ -15,6 +15,11 @@ from controller.trust.files import TrustError
 # A certificate that ends sooner is made anew.
 LEAST_LEFT = datetime.timedelta(days=7)
 FRESH = datetime.timedelta(minutes=5)
+# What comes of a certificate that can't be read.
+_UNREAD = (
+    *(ValueError, TypeError, UnsupportedAlgorithm),
+    *(x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType),
+)
 Utc = Callable[[], datetime.datetime]
 
 
@@ -62,7 +67,7 @@ def will_do(held: bytes, name: str, agent_ca: bytes, now: datetime.datetime) -> 
         leaf, issuer = x509.load_pem_x509_certificate(held), x509.load_pem_x509_certificate(agent_ca)
         leaf.verify_directly_issued_by(issuer)
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+    except (*_UNREAD, InvalidSignature, x509.ExtensionNotFound):
         return False
     called = {*map(str, names.get_values_for_type(x509.DNSName))}
     called |= {*map(str, names.get_values_for_type(x509.IPAddress))}
