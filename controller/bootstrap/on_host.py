@@ -325,7 +325,7 @@ def remember(name: str) -> None:
         if (found := held(path)) is not None:
             content, about = found
             put(HALF / str(number), content, 0o600)
-            files[str(path)] = [str(number), about.st_uid, about.st_gid, about.st_mode & 0o777]
+            files[str(path)] = [str(number), *_whose(about)]
     put(HALF / "before.json", json.dumps({**before, "files": files}).encode(), 0o600)
     _synced(HALF)
     HALF.rename(UNDO)
@@ -381,15 +381,22 @@ def _end_makers(place: str) -> None:
                 os.kill(int(process.name), signal.SIGKILL)
 
 
-def _identity_stayed(files: Mapping[str, list[str]]) -> bool:
+def _identity_stayed(files: Mapping[str, list[object]]) -> bool:
     """Whether the front's folder has what it had, and nothing more under the names that are ours."""
     for path in (*_OF_FRONT, *WAITING):
+        if str(path) not in files:
+            if os.path.lexists(path):
+                return False
+            continue
+        number, *whose = files[str(path)]
         found = held(path)
-        if found is None and (os.path.lexists(path) or str(path) in files):
-            return False
-        if found is not None and not (str(path) in files and same(UNDO / files[str(path)][0], found[0])):
+        if found is None or whose != _whose(found[1]) or not same(UNDO / str(number), found[0]):
             return False
     return True
+
+
+def _whose(about: os.stat_result) -> list[int]:
+    return [about.st_uid, about.st_gid, about.st_mode & 0o777]
 
 
 def _stop(before: Mapping[str, list[str]]) -> None:
@@ -605,8 +612,8 @@ def _enrolled(desk: Desk, name: str) -> bool:
     if desk.line()["enroll"] is not True:
         return False
     tell(step="enrolling")
-    in_the_way = [path for path in (*WAITING, *_OF_FRONT) if held(path) is None and os.path.lexists(path)]
-    away(*in_the_way)
+    # Whatever else than a file has one of the names would be in the way.
+    away(*(path for path in (*WAITING, *_OF_FRONT) if held(path) is None and os.path.lexists(path)))
     agent = HOME / name / "bin/fleetmedic-agent"
     request = run([agent, "enroll", "request", "--config", CONFIG], front=True)
     tell(ask="signature", request=request.decode())
