@@ -8,6 +8,7 @@ from pathlib import Path
 
 from controller import VERSION
 from controller.bootstrap import bundle as bundles
+from controller.bootstrap import host_lines
 from controller.bootstrap.bundle import Bundle
 from controller.bootstrap.probing import Seen
 from controller.ssh import Remote, Session, SshError
@@ -120,12 +121,7 @@ class Talk:
     def hear(self) -> Mapping[str, object]:
         """The next line that is one of ours: a login shell may print before the first. SshError where none comes."""
         while True:
-            line = self._line()
-            try:
-                said = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(said, dict):
+            if (said := host_lines.said(self._line())) is not None:
                 return said
 
     def _line(self) -> bytes:

@@ -7,6 +7,7 @@ Before anything is changed, all that may be is copied to UNDO, and it stays ther
 answers. Whoever finds that folder, this run at its end or the next one, puts everything back.
 """
 
+import errno
 import fcntl
 import grp
 import hashlib
@@ -17,6 +18,7 @@ import re
 import select
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +38,8 @@ STATE = Path("/var/lib/fleetmedic")
 IDENTITY = STATE / "identity"
 UNITS = Path("/etc/systemd/system")
 RUN = Path("/run/fleetmedic")
+# Nobody but root may open it, and so nobody else holds it.
+LOCK = Path("/run/fleetmedic-install.lock")
 USER = "fleetmedic"
 SERVICES = ("fleetmedic-agent-work.service", "fleetmedic-agent-serve.service")
 # What may be there before, and is put back.
@@ -47,6 +51,9 @@ FILES = (
     IDENTITY / "agent.key",
     *(UNITS / name for name in SERVICES),
 )
+_OF_FRONT = tuple(path for path in FILES if path.parent == IDENTITY)
+# Of an enrolment that did not come to its end: a key that waits, and its certificate.
+WAITING = (IDENTITY / "agent.crt.new", IDENTITY / "agent.key.new")
 # Folder: mode, and whether it is the front's.
 FOLDERS: Mapping[Path, tuple[int, bool]] = {
     SETTINGS: (0o755, False),
@@ -65,6 +72,8 @@ PATIENCE = 60.0
 # Of one program: the longest is pip, with 20 wheels on a slow disk.
 LONGEST = 300.0
 MOST = 1 << 20
+# Of a key, or of a certificate with its chain.
+MOST_OF_FRONT = 64 << 10
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/nonexistent"}
 
 
@@ -147,15 +156,29 @@ def _plain(error: Exception) -> str:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """One at a time on this host; a folder can be locked as well as a file, and leaves nothing behind."""
-    folder = os.open(UNITS, os.O_RDONLY | os.O_DIRECTORY)
+    """One at a time on this host; nothing is left behind."""
+    descriptor = _locked()
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-    except BlockingIOError as error:
-        raise Refused("another installation is under way on this host") from error
     finally:
-        os.close(folder)
+        LOCK.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _locked() -> int:
+    while True:
+        descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), LOCK.lstat()):
+                return descriptor
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise Refused("another installation is under way on this host") from error
+        except FileNotFoundError:
+            pass
+        # Its last holder took it away in between.
+        os.close(descriptor)
 
 
 # Programs
@@ -191,19 +214,69 @@ def holds(*words: str) -> bool:
 # Files
 
 
+@contextmanager
+def opened(folder: Path) -> Iterator[int]:
+    """Its descriptor. OSError; for the front's folder too where it is a link, or another user's."""
+    front = folder == IDENTITY
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | (os.O_NOFOLLOW if front else 0))
+    try:
+        if front and os.fstat(descriptor).st_uid not in _theirs():
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(folder))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _theirs() -> tuple[int, ...]:
+    """Root, and the front where it has a user."""
+    return (0, pwd.getpwnam(USER).pw_uid) if there(USER) else (0,)
+
+
 def put(place: Path, content: bytes, mode: int, owner: tuple[int, int] = (0, 0)) -> None:
-    """Whole or not: written beside its place, and moved there."""
-    fresh = place.with_name(f".{place.name}.new")
-    with suppress(FileNotFoundError):
-        fresh.unlink()
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
-        file.write(content)
-        file.flush()
-        os.fchown(file.fileno(), *owner)
-        os.fchmod(file.fileno(), mode)
-        os.fsync(file.fileno())
-    fresh.replace(place)
+    """Whole or not: written beside its place, and moved there. No link is followed in the folder."""
+    fresh = f".{place.name}.new"
+    with opened(place.parent) as folder:
+        with suppress(FileNotFoundError):
+            os.unlink(fresh, dir_fd=folder)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
+            file.write(content)
+            file.flush()
+            os.fchown(file.fileno(), *owner)
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.rename(fresh, place.name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def held(place: Path) -> tuple[bytes, os.stat_result] | None:
+    """What a file has, and whose it is, of one look. None where there is none.
+
+    The front may put into its folder whatever it likes, and swap it at any time: there only a plain file counts, of its
+    own or root's, with no other name, and not too long.
+    """
+    front = place.parent == IDENTITY
+    try:
+        with opened(place.parent) as folder:
+            own = os.O_NOFOLLOW | os.O_NONBLOCK if front else 0
+            descriptor = os.open(place.name, os.O_RDONLY | own, dir_fd=folder)
+            with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+                about = os.fstat(file.fileno())
+                if not front:
+                    return file.read(), about
+                plain = stat.S_ISREG(about.st_mode) and about.st_nlink == 1 and about.st_uid in _theirs()
+                content = file.read(MOST_OF_FRONT + 1) if plain else b""
+                return (content, about) if plain and len(content) <= MOST_OF_FRONT else None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        if front:
+            return None
+        raise
+
+
+def away(*places: Path) -> None:
+    """Whatever is there, and below it. `rm` follows no link, and no depth is too much for it."""
+    run(["rm", "-rf", "--", *places])
 
 
 def same(place: Path, content: bytes) -> bool:
@@ -249,10 +322,10 @@ def remember(name: str) -> None:
     HALF.mkdir(mode=0o700, parents=True)
     files = {}
     for number, path in enumerate(FILES):
-        with suppress(FileNotFoundError, NotADirectoryError):
-            about = path.stat()
-            put(HALF / str(number), path.read_bytes(), 0o600)
-            files[str(path)] = [str(number), about.st_uid, about.st_gid, about.st_mode & 0o7777]
+        if (found := held(path)) is not None:
+            content, about = found
+            put(HALF / str(number), content, 0o600)
+            files[str(path)] = [str(number), *_whose(about)]
     put(HALF / "before.json", json.dumps({**before, "files": files}).encode(), 0o600)
     _synced(HALF)
     HALF.rename(UNDO)
@@ -260,11 +333,8 @@ def remember(name: str) -> None:
 
 
 def _synced(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with opened(folder) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def touching() -> None:
@@ -283,10 +353,13 @@ def recover() -> bool:
             HOME.rmdir()
         return False
     before = json.loads((UNDO / "before.json").read_bytes())
+    if not _identity_stayed(before["files"]):
+        # The front is not to run while root is at work in its folder.
+        touching()
     touched = (UNDO / "touched").exists()
     if touched:
-        _stop_new(before)
-    _files_back(before)
+        _stop(before)
+    _files_back(before, touched=touched)
     _point(before["current"])
     if touched:
         _start_old(before)
@@ -308,10 +381,28 @@ def _end_makers(place: str) -> None:
                 os.kill(int(process.name), signal.SIGKILL)
 
 
-def _stop_new(before: Mapping[str, list[str]]) -> None:
+def _identity_stayed(files: Mapping[str, list[object]]) -> bool:
+    """Whether the front's folder has what it had, and nothing more under the names that are ours."""
+    for path in (*_OF_FRONT, *WAITING):
+        if str(path) not in files:
+            if os.path.lexists(path):
+                return False
+            continue
+        number, *whose = files[str(path)]
+        found = held(path)
+        if found is None or whose != _whose(found[1]) or not same(UNDO / str(number), found[0]):
+            return False
+    return True
+
+
+def _whose(about: os.stat_result) -> list[int]:
+    return [about.st_uid, about.st_gid, about.st_mode & 0o777]
+
+
+def _stop(before: Mapping[str, list[str]]) -> None:
+    """Both: what ran before is started again once all is as it was."""
     for name in SERVICES:
-        if name not in before["active"]:
-            holds("systemctl", "stop", name)
+        holds("systemctl", "stop", name)
         if name not in before["enabled"]:
             holds("systemctl", "disable", "--quiet", name)
 
@@ -323,18 +414,17 @@ def _start_old(before: Mapping[str, list[str]]) -> None:
         holds("systemctl", "restart" if name in before["active"] else "reset-failed", name)
 
 
-def _files_back(before: Mapping[str, dict[str, list[int]]]) -> None:
+def _files_back(before: Mapping[str, dict[str, list[int]]], *, touched: bool) -> None:
+    files = before["files"]
+    gone = [path for path in FILES if str(path) not in files and (touched or path.parent != IDENTITY)]
+    if touched:
+        # A folder may be in the place of a file, or of one that is to be moved there.
+        gone += [*WAITING, *_OF_FRONT, *(path.with_name(f".{path.name}.new") for path in _OF_FRONT)]
+    away(*gone)
     for path in FILES:
-        if str(path) in before["files"]:
-            number, uid, gid, mode = before["files"][str(path)]
+        if str(path) in files and (touched or path.parent != IDENTITY):
+            number, uid, gid, mode = files[str(path)]
             put(path, (UNDO / str(number)).read_bytes(), mode, (uid, gid))
-        else:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                path.unlink()
-    for name in ("agent.crt.new", "agent.key.new"):
-        with suppress(FileNotFoundError, NotADirectoryError):
-            # A key that waits for a certificate, of an enrolment that did not come to its end.
-            (IDENTITY / name).unlink()
 
 
 def _take_away(before: Mapping[str, list[str]]) -> None:
@@ -343,7 +433,7 @@ def _take_away(before: Mapping[str, list[str]]) -> None:
         run(["userdel", USER])
     for path in (RUN, *reversed(tuple(FOLDERS))):
         if str(path) not in before["folders"]:
-            shutil.rmtree(path, ignore_errors=True)
+            holds("rm", "-rf", "--", str(path))
     UNDO.rename(HALF)
     shutil.rmtree(HALF)
     if str(HOME) not in before["folders"]:
@@ -440,8 +530,12 @@ def _folders() -> None:
     entry = pwd.getpwnam(USER)
     for path, (mode, front) in FOLDERS.items():
         path.mkdir(exist_ok=True)
-        path.chmod(mode)
-        os.chown(path, *((entry.pw_uid, entry.pw_gid) if front else (0, 0)))
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | (os.O_NOFOLLOW if front else 0))
+        try:
+            os.fchmod(descriptor, mode)
+            os.fchown(descriptor, *((entry.pw_uid, entry.pw_gid) if front else (0, 0)))
+        finally:
+            os.close(descriptor)
 
 
 def _virtual_environment(desk: Desk, order: Mapping[str, object], name: str) -> None:
@@ -513,12 +607,13 @@ def _settings(order: Mapping[str, object], name: str) -> bool:
 
 def _enrolled(desk: Desk, name: str) -> bool:
     """A key made here, and a certificate for it, where the desk does not find the one there good enough."""
-    certificate = IDENTITY / "agent.crt"
-    has = certificate.exists() and (IDENTITY / "agent.key").exists()
-    tell(ask="certificate", has=certificate.read_text(errors="replace") if has else "")
+    certificate, key = held(IDENTITY / "agent.crt"), held(IDENTITY / "agent.key")
+    tell(ask="certificate", has=certificate[0].decode(errors="replace") if certificate and key else "")
     if desk.line()["enroll"] is not True:
         return False
     tell(step="enrolling")
+    # Whatever else than a file has one of the names would be in the way.
+    away(*(path for path in (*WAITING, *_OF_FRONT) if held(path) is None and os.path.lexists(path)))
     agent = HOME / name / "bin/fleetmedic-agent"
     request = run([agent, "enroll", "request", "--config", CONFIG], front=True)
     tell(ask="signature", request=request.decode())
@@ -551,20 +646,17 @@ def _age(path: Path) -> float:
 
 def uninstall(*, purge: bool) -> bool:
     """Whether there was anything to remove. The audit log stays, unless it is to go too."""
-    gone = [HOME / name for name in ("current", *_versions())] + [*FILES, RUN]
-    gone += [path for path in STATE.glob("*") if purge or path.name != "audit"]
-    found = [path for path in gone if path.is_symlink() or path.exists()]
-    if not found and not there(USER):
-        return False
+    # First of all: what runs may put back what is taken away.
     for name in SERVICES:
         if holds("systemctl", "cat", name):
             run(["systemctl", "stop", name])
             run(["systemctl", "disable", "--quiet", name])
-    for path in found:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    gone = [HOME / name for name in ("current", *_versions())] + [*FILES, RUN]
+    gone += [path for path in STATE.glob("*") if purge or path.name != "audit"]
+    found = [path for path in gone if os.path.lexists(path)]
+    if not found and not there(USER):
+        return False
+    away(*found)
     run(["systemctl", "daemon-reload"])
     for name in SERVICES:
         holds("systemctl", "reset-failed", name)

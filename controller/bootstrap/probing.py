@@ -1,11 +1,10 @@
 """Asks a host over SSH what kind it is, and judges whether an agent can run there."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.bootstrap import bundle
+from controller.bootstrap import bundle, host_lines
 from controller.bootstrap.bundle import Facts
 from controller.inventory import connection
 from controller.inventory.graph import Host
@@ -63,14 +62,11 @@ def interpreters(host: Host) -> Sequence[str]:
     return (given,) if given else ("/usr/bin/python3", "python3")
 
 
-def _said(out: bytes) -> dict[str, object]:
+def _said(out: bytes) -> Mapping[str, object]:
     """What the host says; a login shell may have printed before it."""
     _, found, said = out.partition(MARK)
-    try:
-        values = json.loads(said.partition(b"\n")[0]) if found else None
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
+    values = host_lines.said(said.partition(b"\n")[0]) if found else None
+    if values is None:
         raise Unsuitable("its Python said something else than it was asked")
     return values
 

@@ -102,9 +102,13 @@ def untouched(host: LabHost, before: Mapping[str, str]) -> None:
     now = files(host)
     assert {path: about for path, about in now.items() if before.get(path) != about} == {}
     assert before.keys() - now.keys() == set()
-    assert "fleetmedic" not in host.run("systemctl", "list-units", "--all", "--plain", "--no-legend")
+    # Systemd forgets a unit some time after its file is gone.
+    until(
+        "no unit of ours is known", lambda: "fleetmedic" not in host.run("systemctl", "list-units", "--all", "--plain")
+    )
     assert "fleetmedic" not in host.run("systemctl", "list-unit-files", "--plain", "--no-legend")
     assert host.tried("pgrep", "-f", "fleetmedic").code == 1
+    assert not exists(host, "/run/fleetmedic-install.lock")
 
 
 def ending(done: Command, host: str) -> str:
