@@ -185,11 +185,11 @@ def test_two_processes_saving_fifty_runs_each_at_once_lose_none(tmp_path: Path) 
 
 @pytest.fixture
 def small(folder: Path) -> Iterator[Path]:
-    """Mount a file system of 160 KiB."""
+    """Mount a file system of 224 KiB."""
     need("mount")
     place = folder / "small"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", place], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=224k", "tmpfs", place], check=True)
     yield place
     subprocess.run(["umount", "-l", place], check=True)
 
