@@ -5,7 +5,7 @@ also needs evidence: the finding, sent by a real agent over mutual TLS while the
 healthy twin.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ ROOT = Path(__file__).parent.parent
 REQUIREMENTS = ROOT / "tests" / "requirements"
 PAGE = ROOT / "docs" / "coverage.md"
 PREFIXES = ("chk:", "exp:", "inv:", "sec:", "perf:")
+# What is run beside everything else, in a sandbox of its own: installing and looking over SSH is waiting, mostly.
+BESIDE = ("tests/controller/bootstrap/", "tests/controller/cli/test_via_ssh.py", "tests/controller/test_visiting.py")
 BAD = frozenset({"warn", "crit", "error"})
 # Rules that tell of what is no fault in itself: with what they look for they say info, without it ok.
 NEWS = frozenset({"DEPLOY-RECENT"})
@@ -60,6 +62,7 @@ KEY = pytest.StashKey[Evidence]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-coverage", action="store_true", help="write docs/coverage.md from the marks")
+    parser.addoption("--part", choices=["beside", "others"], help="of the whole suite this part alone")
     parser.addoption(
         "--no-skips", action="store_true", help="a skipped test fails: everything it needs is to be had here"
     )
@@ -75,13 +78,17 @@ def evidence(request: pytest.FixtureRequest) -> Evidence:
     return request.config.stash[KEY]
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     covered = config.stash[KEY].covered
     for item in items:
         name = item.nodeid.partition("[")[0]
         for mark in item.iter_markers("covers"):
             for requirement in mark.args:
                 covered.setdefault(requirement, set()).add(name)
+    if part := config.option.part:
+        left = {item for item in items if item.nodeid.startswith(BESIDE) != (part == "beside")}
+        config.hook.pytest_deselected(items=list(left))
+        items[:] = [item for item in items if item not in left]
 
 
 def rows() -> Mapping[str, str]:
@@ -145,7 +152,8 @@ def _complaints(config: pytest.Config) -> list[str]:
         for identity in seen.covered.keys() - table.keys()
     ]
     said += [f"{identity} ({text}) has no test" for identity, text in table.items() if identity not in seen.covered]
-    if not config.option.collectonly:
+    # Every fault is seen by a scenario, and those are among the others.
+    if not config.option.collectonly and config.option.part != "beside":
         said += [f"{rule}: no fault test saw it from a real agent" for rule in rules() if rule not in seen.faults]
         said += [f"{rule}: no healthy twin saw it well" for rule in rules() if rule not in seen.healthy]
     if not PAGE.exists() or PAGE.read_text() != page(seen.covered):
