@@ -1,9 +1,12 @@
 """Writes down what was asked when the answer is out: nobody who looks at a host waits for its disk."""
 
+import fcntl
 import os
 import signal
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from agent.check import Medic
 from agent.journal import audit, requests, sparing
@@ -13,6 +16,9 @@ from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse
 RECORDED = frozenset({"set_denylist", "set_freeze", "noted"})
 # A record that takes longer is given up, in seconds: a process is held for it.
 LONGEST = 5
+# How long a record waits for others', which take a millisecond each: tries, and seconds between them.
+TRIES = 10
+PAUSE = 0.01
 
 
 def after(medic: Medic, request: LocalRequest, last: LocalResponse | None) -> None:
@@ -23,9 +29,30 @@ def after(medic: Medic, request: LocalRequest, last: LocalResponse | None) -> No
     signal.alarm(LONGEST)
     said = requests.reason(last) if last is not None else ""
     record = sparing.spared(medic.config.run, requests.record(request, outcome, said), time.monotonic())
-    with suppress(audit.AuditError):
-        if record is not None:
+    if record is None:
+        return
+    with _turn(medic.config.run) as mine, suppress(audit.AuditError):
+        if mine:
             audit.append(medic.config.audit, medic.config.run, record, time.time())
+
+
+@contextmanager
+def _turn(run: Path) -> Iterator[bool]:
+    """Whether it is this process's turn to write: behind one that hangs on a disk nobody queues, who has answered.
+
+    Each that waited would count among the callers that a worker serves at once.
+    """
+    descriptor = os.open(run / "recording.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        for _ in range(TRIES):
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield True
+                return
+            time.sleep(PAUSE)
+        yield False
+    finally:
+        os.close(descriptor)
 
 
 def beside(medic: Medic, request: LocalRequest, last: LocalResponse | None) -> None:
