@@ -6,6 +6,7 @@ D, on a hung mount) is known to every later check: it is never waited for, and n
 
 import ctypes
 import fcntl
+import gc
 import hashlib
 import os
 import resource
@@ -326,6 +327,8 @@ def die_with(parent: int) -> None:
 
 def close_all_but(*kept: int) -> None:
     """Closes every descriptor from 3 on, except these: what a fork inherited must not hold a peer's connection open."""
+    # What the parent left unreachable is never collected here: it would close a number that is another file's by then.
+    gc.freeze()
     bounds = [2, *sorted(kept), resource.getrlimit(resource.RLIMIT_NOFILE)[0]]
     for before, after in zip(bounds, bounds[1:], strict=False):
         os.closerange(before + 1, after)

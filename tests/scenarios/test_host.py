@@ -73,5 +73,6 @@ def test_an_agent_whose_own_disk_is_full_or_read_only_still_looks(desk: Desk, fo
         finally:
             subprocess.run(["umount", own], check=True)
 
-    assert next(item for item in found if item["id"] == "HOST-MEM")["status"] == "warn"
+    memory = next(item for item in found if item["id"] == "HOST-MEM")
+    assert memory["status"] == "warn", memory["summary"]
     assert [item for item in found if item["status"] == "error"] == []
