@@ -5,9 +5,9 @@ import tempfile
 from pathlib import Path
 
 
-def replace(place: Path, text: str, mode: int = 0o666) -> None:
-    """The file with this text, instead of what may have been there. OSError names the place."""
-    fresh = _beside(place, text, mode)
+def replace(place: Path, content: str | bytes, mode: int = 0o666) -> None:
+    """The file with this content, instead of what may have been there. OSError names the place."""
+    fresh = _beside(place, content, mode)
     try:
         fresh.replace(place)
     except BaseException:
@@ -34,14 +34,14 @@ def create(place: Path, text: str) -> None:
     _sync(place.parent)
 
 
-def _beside(place: Path, text: str, mode: int) -> Path:
+def _beside(place: Path, content: str | bytes, mode: int) -> Path:
     """A synced file in the same folder, under a name that nobody else has."""
     # Of a fixed length: a name may be as long as a name can be.
     descriptor, name = tempfile.mkstemp(prefix=".writing-", dir=place.parent)
     fresh = Path(name)
     try:
-        with open(descriptor, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 - a descriptor
-            file.write(text)
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fchmod(file.fileno(), mode & ~_umask())
             os.fsync(file.fileno())

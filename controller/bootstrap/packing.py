@@ -4,13 +4,12 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import tarfile
-import tempfile
 import zipfile
 from contextlib import suppress
 from pathlib import Path
 
+from controller import writing
 from controller.bootstrap import bundle, making
 from controller.bootstrap.bundle import Bundle, BundleError, Facts
 from controller.transport.ssh_stdio import Parcel
@@ -95,21 +94,9 @@ def _keep(of: Bundle, parcel: Parcel) -> None:
         "sha256": hashlib.sha256(parcel.archive).hexdigest(),
         "room": parcel.room,
     }
-    _write(_place(of), parcel.archive)
-    _write(of.folder / KEPT, json.dumps(about).encode())
+    writing.replace(_place(of), parcel.archive, 0o600)
+    writing.replace(of.folder / KEPT, json.dumps(about), 0o600)
 
 
 def _place(of: Bundle) -> Path:
     return of.folder / f"visit-{RECIPE}.tar.gz"
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Whole or not there, whoever else does the same."""
-    handle, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
-    try:
-        with os.fdopen(handle, "wb") as opened:
-            opened.write(content)
-        Path(name).rename(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
