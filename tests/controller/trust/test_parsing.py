@@ -74,6 +74,8 @@ def changed(der: bytes, at: int, to: bytes) -> bytes:
 
 
 mutated = st.builds(changed, st.just(FIXED), st.integers(0, len(FIXED) - 1), st.binary(min_size=1, max_size=3))
+# What cryptography says of odd certificates, beside reading them.
+pytestmark = pytest.mark.filterwarnings("ignore:Attribute's length", "ignore:Parsed a serial number")
 often = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
