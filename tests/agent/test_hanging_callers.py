@@ -1,6 +1,7 @@
 """Callers who leave their calls hanging, and who may call no more: nobody else is kept waiting by them."""
 
 import contextlib
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from tests.agent.test_live_denial import Clock, a_session, push
 from tests.lab import h2_client
 from tests.lab.authority import MINUTE, Issued
 from tests.lab.h2_client import Client
+from tests.lab.waiting import until
 
 DESCRIBE, CHECK, AUDIT = (f"/{SERVICE.full_name}/{name}" for name in ("Describe", "Check", "Audit"))
 THREADS = 12
@@ -35,9 +37,10 @@ def headers_alone(client: Client, times: int, deadline: str = "") -> None:
         "te": "trailers",
         "content-type": "application/grpc",
     } | ({"grpc-timeout": deadline} if deadline else {})
-    for _ in range(times):
-        client.http.send_headers(client.http.get_next_available_stream_id(), list(fields.items()))
-    client.flush()
+    with client.lock:
+        for _ in range(times):
+            client.http.send_headers(client.http.get_next_available_stream_id(), list(fields.items()))
+        client.flush()
 
 
 @contextlib.contextmanager
@@ -63,21 +66,29 @@ def taking_nothing(running: Front, who: Issued, path: str, times: int) -> Iterat
 
 @contextlib.contextmanager
 def read_on(client: Client) -> Iterator[None]:
-    client.tls.settimeout(None)
-    reader = threading.Thread(target=_read, args=(client,), daemon=True)
+    client.tls.settimeout(0.05)
+    ended = threading.Event()
+    reader = threading.Thread(target=_read, args=(client, ended), daemon=True)
     reader.start()
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            client.tls.shutdown(2)
+        ended.set()
         reader.join()
 
 
-def _read(client: Client) -> None:
-    with contextlib.suppress(OSError):
-        while True:
-            client.read()
+def _read(client: Client, ended: threading.Event) -> None:
+    with contextlib.suppress(ConnectionError):
+        while not ended.is_set():
+            if select.select([client.tls], [], [], 0.05)[0]:
+                # Readable may mean a ticket alone, and nothing of the call's.
+                with client.lock, contextlib.suppress(TimeoutError):
+                    client.read()
+
+
+def open_streams(client: Client) -> int:
+    with client.lock:
+        return client.http.open_outbound_streams
 
 
 def describes(running: Front, seconds: float) -> float:
@@ -125,7 +136,8 @@ def test_a_request_that_never_comes_is_awaited_for_five_seconds_or_until_its_cal
             time.sleep(0.5)
             # All but a few of hers at once, and the others after their time.
             assert describes(running, 20.0) < 3.0
-            headers_alone(client, 10, "600S")
+            until("most of hers are over", lambda: open_streams(client) < THREADS, seconds=3.0)
+            headers_alone(client, THREADS, "600S")
             push(running, 2, alice)
             assert describes(running, 20.0) < 3.0
         assert not any(thread.name == "hanging calls" for thread in _after(2.0))

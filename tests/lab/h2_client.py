@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import ssl
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -40,6 +41,8 @@ class Client:
     tls: ssl.SSLSocket
     http: H2Connection
     seen: list[Event] = field(default_factory=list)
+    # For who reads in a thread: neither OpenSSL nor h2 bears two threads in one connection.
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def resumed(self) -> bool:
