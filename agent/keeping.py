@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from agent import folders, freezing, placing
 from agent.check import Medic
 from agent.journal import audit, requests, sparing
+from agent.refusing import Refused
 from agent.standing import standing
 from fleetmedic.v1 import agent_pb2, policy_pb2
 from fleetmedic.v1.agent_pb2 import (
@@ -32,7 +33,6 @@ from fleetmedic.v1.local_pb2 import (
     LocalResponse,
     Noted,
     NotedResponse,
-    RefusalKind,
 )
 
 if TYPE_CHECKING:
@@ -50,15 +50,6 @@ LOCK = "trust.lock"
 BY_THE_FRONT = frozenset(name for name, row in POLICY.items() if row.changes) - {"Apply", "SetDenylist", "SetFreeze"}
 LONGEST_NAME = 128
 OUTCOMES = frozenset({"begun", "done", "failed"})
-
-
-class Refused(Exception):
-    """The request is not carried out: of which kind, and why, for people."""
-
-    def __init__(self, kind: "RefusalKind.ValueType", reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-        self.reason = reason
 
 
 def answers(medic: Medic, request: LocalRequest) -> Iterator[LocalResponse]:

@@ -9,6 +9,7 @@ from agent import boundary, budgets, check, discovery, folders, keeping, redact
 from agent.check import BadRequest, Medic, NothingHere
 from agent.identity import clock
 from agent.journal import requests
+from agent.refusing import Refused
 from agent.rule import seconds
 from agent.standing import standing
 from fleetmedic.v1.agent_pb2 import DescribeResponse, RuleTitle
@@ -58,7 +59,7 @@ def _failure(error: Exception) -> LocalResponse:
         return _refusal(REFUSAL_KIND_INVALID, str(error))
     if isinstance(error, NothingHere):
         return _refusal(REFUSAL_KIND_NOT_FOUND, str(error))
-    if isinstance(error, keeping.Refused):
+    if isinstance(error, Refused):
         return _refusal(error.kind, error.reason)
     return _refusal(REFUSAL_KIND_INTERNAL, f"the agent failed: {boundary.where(error)}")
 
