@@ -21,7 +21,8 @@ def made(lab: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
     folder.mkdir(mode=0o755)
     # On free ports: the session's own servers have the usual ones.
     with demo.stage(folder, time.monotonic()) as running:
-        example_report.play(running, pause=0.5)
+        # A timeline is in order to the second: a look must not share one with what the look before it saw.
+        example_report.play(running, pause=1.1)
         text, document = example_report.report(running.desk, folder / "made")
         yield text.read_text(), json.loads(document.read_text())
 
