@@ -13,6 +13,8 @@ from agent import operators
 
 # As the answers carry it.
 HIGHEST_NUMBER = 2**63 - 1
+# No certificate of an operator's lives longer: one that was denied so long ago has ended by itself.
+LONGEST_LIFE = datetime.timedelta(hours=8)
 EACH = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 NOT_SIGNED = "is not signed by the operators' authority"
 
@@ -27,7 +29,8 @@ class OlderList(DenylistError):
 
 @dataclass(frozen=True, slots=True)
 class Denylist:
-    """`number` rises with each list; `serials` are of certificates; past `renew_by` a newer one was to be there.
+    """`number` rises with each list; `denied` are serials of certificates, and since when; past `renew_by` a newer
+    list than this one, which was `made` then, was to be there.
 
     Numbers and serials are the `issuer`'s, which is operators.identity(). `fingerprint` is of the whole, signature and
     all; `pem` is the list alone, whatever came with it.
@@ -35,7 +38,8 @@ class Denylist:
 
     issuer: bytes
     number: int
-    serials: frozenset[int]
+    denied: Mapping[int, datetime.datetime]
+    made: datetime.datetime
     renew_by: datetime.datetime | None
     fingerprint: bytes
     pem: bytes
@@ -83,9 +87,9 @@ def _read(found: x509.CertificateRevocationList, authorities: Sequence[x509.Cert
         raise DenylistError("has no number") from error
     if not 0 < number <= HIGHEST_NUMBER:
         raise DenylistError("has a number that is out of range")
-    serials = frozenset(revoked.serial_number for revoked in found)
+    denied = {revoked.serial_number: revoked.revocation_date_utc for revoked in found}
     fingerprint, alone = found.fingerprint(hashes.SHA256()), found.public_bytes(Encoding.PEM)
-    return Denylist(issuer, number, serials, found.next_update_utc, fingerprint, alone)
+    return Denylist(issuer, number, denied, found.last_update_utc, found.next_update_utc, fingerprint, alone)
 
 
 def _signed(found: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
@@ -96,15 +100,25 @@ def _signed(found: x509.CertificateRevocationList, authority: x509.Certificate) 
 def newer(offered: Denylist, held: Denylist | None) -> Denylist:
     """The list to go by from now on. OlderList where `offered` was replaced, or names others under the same number.
 
-    The same list again is no fault, signed anew or not: a push may be repeated.
+    The same list again is no fault, signed anew or not: a push may be repeated. A newer one that lets somebody in again
+    was made of a copy that does not know all: nobody is taken off a list before their certificate must have ended.
     """
-    if held is None or offered.number > held.number:
+    if held is None:
+        return offered
+    if offered.number > held.number:
+        if forgotten := _lasting(held, offered.made) - offered.denied.keys():
+            who = "one certificate" if len(forgotten) == 1 else f"{len(forgotten)} certificates"
+            raise OlderList(f"would let in {who} that {held.number} denies: log in, then deny and push again")
         return offered
     if offered.number == held.number:
-        if offered.serials == held.serials:
+        if offered.denied.keys() == held.denied.keys():
             return offered
         raise OlderList(f"has the number {held.number} of another list")
     raise OlderList(f"has the number {offered.number}, and {held.number} is here already")
+
+
+def _lasting(held: Denylist, moment: datetime.datetime) -> set[int]:
+    return {serial for serial, since in held.denied.items() if since + LONGEST_LIFE >= moment}
 
 
 def merged(held: Lists, offered: Denylist, authorities: Sequence[x509.Certificate]) -> Lists:

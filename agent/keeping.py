@@ -198,7 +198,7 @@ def _set_denylist(medic: Medic, request: LocalRequest, asked: SetDenylistRequest
             folders.readable(place.parent)
             placing.place(place, b"".join(found.pem for found in lists.values()), 0o644)
 
-        said = f"denylist {offered.number}: {len(offered.serials)} certificates"
+        said = f"denylist {offered.number}: {len(offered.denied)} certificates"
         _recorded(medic, request, said, change)
 
 

@@ -107,9 +107,14 @@ class Guard(grpc.ServerInterceptor):
             def act() -> Any:  # noqa: ANN401
                 return handler.unary_unary(request, context)
 
-            if POLICY[method].changes and method not in RECORDED_BY_THE_WORKER:
-                return self._recorded(method, peer.caller(), context, act)
-            return self._contained(method, context, act)
+            recorded = POLICY[method].changes and method not in RECORDED_BY_THE_WORKER
+            made = (
+                self._recorded(method, peer.caller(), context, act)
+                if recorded
+                else self._contained(method, context, act)
+            )
+            self._watch.until_taken(context, peer.user, made.ByteSize())
+            return made
 
         return call
 
@@ -126,7 +131,7 @@ class Guard(grpc.ServerInterceptor):
 
             try:
                 while (made := self._contained(method, context, following)) is not None:
-                    with self._watch.over(context):
+                    with self._watch.over(context, made.ByteSize()):
                         yield made
             finally:
                 # At once, however it ended: what it holds of the worker others wait for.
@@ -140,8 +145,8 @@ class Guard(grpc.ServerInterceptor):
     ) -> tuple[Peer, Any]:  # noqa: ANN401
         peer = self._contained(method, context, lambda: self._permitted(method, context))
         if self._watch.crowded(peer.user):
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"calls of {peer.user} wait for their requests already")
-        with self._watch.over(context, peer.user):
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"calls of {peer.user} hang already")
+        with self._watch.awaiting(context, peer.user):
             raw = next(sent, None)
         if raw is None:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call came without a request")

@@ -73,7 +73,7 @@ def identify(pem: bytes, trusted: Trusted, now: datetime.datetime) -> Peer:
     if not certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
         raise _nobody("the client certificate is out of date: get a new one", peer)
     denied = trusted.denylists.get(issuer)
-    if denied and certificate.serial_number in denied.serials:
+    if denied and certificate.serial_number in denied.denied:
         raise _nobody("the client certificate is on the denylist: it counts no more", peer)
     return replace(peer, role=min(peer.role, trusted.lowered.get(peer.user, peer.role)))
 

@@ -261,6 +261,11 @@ class Context:
     def details(self) -> bytes:
         return self.why.encode()
 
+    def add_callback(self, ended: Callable[[], None]) -> bool:
+        """As of a call that is over already: its answer was taken."""
+        del ended
+        return False
+
     def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
         self.said, self.why = code, details
         raise Aborted

@@ -2,6 +2,8 @@
 
 import base64
 import datetime
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from cryptography import x509
@@ -28,8 +30,8 @@ def read(raw: bytes) -> Denylist:
 def test_a_list_of_the_operators_authority_gives_its_number_and_whom_it_names() -> None:
     found = read(LAB.denylist(7, ALICE, BOB, ends=3 * DAY))
     assert (found.number, found.renew_by) == (7, NOW + 3 * DAY)
-    assert found.serials == {ALICE.certificate.serial_number, BOB.certificate.serial_number}
-    assert read(LAB.denylist(1)).serials == frozenset()
+    assert found.denied.keys() == {ALICE.certificate.serial_number, BOB.certificate.serial_number}
+    assert read(LAB.denylist(1)).denied == {}
 
 
 def test_while_one_authority_takes_over_from_another_either_may_sign_the_list() -> None:
@@ -77,7 +79,7 @@ def test_a_list_with_one_byte_changed_is_refused_or_says_the_same(place: int, ch
     except DenylistError:
         return
     whole = read(LAB.denylist(3, ALICE))
-    assert (found.number, found.serials, found.renew_by) == (whole.number, whole.serials, whole.renew_by)
+    assert (found.number, found.denied, found.renew_by) == (whole.number, whole.denied, whole.renew_by)
 
 
 @given(st.binary(max_size=300))
@@ -88,7 +90,7 @@ def test_bytes_that_are_no_list_are_refused(raw: bytes) -> None:
 
 @pytest.mark.covers("sec:A10")
 def test_a_list_gives_way_to_one_with_a_higher_number_alone() -> None:
-    sixth, seventh = read(LAB.denylist(6, ALICE)), read(LAB.denylist(7))
+    sixth, seventh = read(LAB.denylist(6, ALICE)), read(LAB.denylist(7, ALICE, BOB))
     assert denylist.newer(sixth, None) is sixth
     assert denylist.newer(seventh, sixth) is seventh
     signed_anew = read(LAB.denylist(6, ALICE))
@@ -101,12 +103,22 @@ def test_a_list_gives_way_to_one_with_a_higher_number_alone() -> None:
 
 
 @pytest.mark.covers("sec:A10")
+def test_a_newer_list_that_lets_somebody_in_whose_certificate_may_not_have_ended_is_refused() -> None:
+    """A copy of the authority that did not know of a denial makes such a one, with a higher number."""
+    held, stale = read(LAB.denylist(6, ALICE)), LAB.denylist(7, BOB)
+    with pytest.raises(OlderList, match="would let in one certificate that 6 denies: log in, then deny and push again"):
+        denylist.newer(read(stale), held)
+    later = replace(LAB, now=NOW + timedelta(hours=8, minutes=2))
+    assert denylist.newer(read(later.denylist(7, BOB)), held).number == 7
+
+
+@pytest.mark.covers("sec:A10")
 def test_each_authority_s_list_stands_beside_the_other_s_with_numbers_of_its_own() -> None:
     second = organisation(NOW)
     both, now_second = (LAB.own.certificate, second.own.certificate), (second.own.certificate,)
     old, new = denylist.read(LAB.denylist(7, ALICE), both), denylist.read(second.denylist(2, BOB), both)
     kept = denylist.merged(denylist.merged({}, old, both), new, both)
-    assert {found.number: found.serials for found in kept.values()} == {7: old.serials, 2: new.serials}
+    assert {found.number: found.denied for found in kept.values()} == {7: old.denied, 2: new.denied}
     again, problem = denylist.read_kept(b"".join(found.pem for found in kept.values()), both)
     assert (again, problem) == (kept, "")
     assert denylist.number(kept, both) == 2

@@ -189,13 +189,14 @@ def number(running: Front) -> int:
 
 @pytest.mark.covers("sec:A10")
 def test_a_bad_denylist_keeps_the_old_one_and_is_an_alarm(running: Front) -> None:
-    own = running.operators
-    place(running, own.denylist(5, operator(own, "admin")))
+    own, mallory = running.operators, operator(running.operators, "admin")
+    place(running, own.denylist(5, mallory))
     assert (alarms(running), number(running)) == ([], 5)
     held = running.held.trusted().denylists
     for raw, why in (
         (own.denylist(4), "has the number 4, and 5 is here already"),
         (own.denylist(5), "has the number 5 of another list"),
+        (own.denylist(6), "would let in one certificate that 5 denies: log in, then deny and push again"),
         (organisation(running.now).denylist(9), "is not signed by the operators' authority"),
         (b"junk", "is no PEM revocation list"),
     ):
@@ -207,7 +208,7 @@ def test_a_bad_denylist_keeps_the_old_one_and_is_an_alarm(running: Front) -> Non
     (running.trust / "denylist.pem").unlink()
     assert "there is no denylist at" in alarms(running)[0]
     assert running.held.trusted().denylists is held
-    place(running, own.denylist(6))
+    place(running, own.denylist(6, mallory))
     assert (alarms(running), number(running)) == ([], 6)
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import grpc
 import pytest
+from h2.events import StreamEnded, StreamReset
+from h2.exceptions import StreamClosedError
 from h2.settings import SettingCodes
 
 from agent.front.policy import SERVICE
+from agent.front.watching import MOST_UNTAKEN, PATIENCE
 from fleetmedic.v1.agent_pb2 import AuditRequest, AuditResponse, CheckRequest, DescribeRequest
 from fleetmedic.v1.agent_pb2_grpc import AgentServiceStub
 from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse
@@ -25,6 +28,7 @@ from tests.lab.waiting import until
 
 DESCRIBE, CHECK, AUDIT = (f"/{SERVICE.full_name}/{name}" for name in ("Describe", "Check", "Audit"))
 THREADS = 12
+STEP = 16 * 1024
 
 
 def headers_alone(client: Client, times: int, deadline: str = "") -> None:
@@ -52,7 +56,7 @@ def connected(running: Front, who: Issued) -> Iterator[Client]:
 
 
 @contextlib.contextmanager
-def taking_nothing(running: Front, who: Issued, path: str, times: int) -> Iterator[None]:
+def taking_nothing(running: Front, who: Issued, path: str, times: int) -> Iterator[Client]:
     """Calls whose answers have no room to come."""
     settings = h2_client.context(running.files(who), running.agent)
     with h2_client.connected(running.port, settings, front.NAME) as client:
@@ -61,7 +65,7 @@ def taking_nothing(running: Front, who: Issued, path: str, times: int) -> Iterat
         for _ in range(times):
             client.begin(path, b"", timeout="600S")
         with read_on(client):
-            yield
+            yield client
 
 
 @contextlib.contextmanager
@@ -183,3 +187,73 @@ def test_who_takes_answers_slowly_is_not_cut_off(tmp_path: Path) -> None:
         running.channel(operator(running.operators, "admin")) as channel,
     ):
         assert len(list(AgentServiceStub(channel).Audit(AuditRequest(), timeout=30.0))) == 4
+
+
+@pytest.mark.covers("sec:hanging")
+def test_of_answers_that_nobody_takes_one_user_leaves_few_and_none_for_long(tmp_path: Path) -> None:
+    """gRPC would keep each, with all that is its call's, up to its deadline."""
+    clock = Clock()
+    with front.run(tmp_path, clock.now, utc=clock) as running, contextlib.ExitStack() as stack:
+        alice = operator(running.operators, "observer")
+        held = [stack.enter_context(taking_nothing(running, alice, DESCRIBE, 20)) for _ in range(2)]
+        until("most are ended", lambda: sum(map(open_streams, held)) <= MOST_UNTAKEN, seconds=4.0)
+        assert describes(running, 5.0) < 3.0
+        until("all are ended", lambda: not sum(map(open_streams, held)), seconds=12.0)
+
+
+@pytest.mark.covers("sec:hanging")
+def test_who_takes_unsent_requests_back_before_they_hang_long_is_refused_for_a_while(tmp_path: Path) -> None:
+    clock = Clock()
+    with front.run(tmp_path, clock.now, utc=clock) as running:
+        alice = operator(running.operators, "observer")
+        with running.channel(alice) as channel, connected(running, alice) as client:
+            stub = AgentServiceStub(channel)
+            for _ in range(6):
+                headers_alone(client, THREADS, "600S")
+                time.sleep(0.3)
+                take_back(client)
+            with pytest.raises(grpc.RpcError, match="calls of alice hang already"):
+                stub.Describe(DescribeRequest(), timeout=5.0)
+            assert describes(running, 5.0) < 3.0
+            until("she may call again", lambda: _answered(stub), seconds=8.0, every=0.5)
+
+
+def take_back(client: Client) -> None:
+    with client.lock:
+        for number in list(client.http.streams):
+            with contextlib.suppress(StreamClosedError):
+                client.http.reset_stream(number)
+        client.flush()
+
+
+def _answered(stub: AgentServiceStub) -> bool:
+    try:
+        stub.Describe(DescribeRequest(), timeout=5.0)
+    except grpc.RpcError:
+        return False
+    return True
+
+
+@pytest.mark.covers("sec:hanging")
+def test_a_large_answer_over_a_slow_line_is_not_cut_off(tmp_path: Path) -> None:
+    """What makes progress goes on, though one message takes longer than any may lie."""
+
+    def large(request: LocalRequest, patience: float, wanted: Callable[[], bool]) -> Iterator[LocalResponse]:
+        del request, patience, wanted
+        yield LocalResponse(audit=AuditResponse(sequence=1, record=bytes(STEP * 16)))
+
+    clock = Clock()
+    with front.run(tmp_path, clock.now, utc=clock, answers=large) as running:
+        settings = h2_client.context(running.files(operator(running.operators, "admin")), running.agent)
+        with h2_client.connected(running.port, settings, front.NAME) as client:
+            client.http.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: STEP})
+            client.flush()
+            number = client.begin(AUDIT, b"", timeout="60S")
+            began = time.monotonic()
+            while not any(isinstance(event, StreamEnded | StreamReset) for event in client.seen):
+                time.sleep(0.4)
+                client.read()
+            answer = client.ended(number)
+    assert time.monotonic() - began > PATIENCE + 1
+    assert answer.code == grpc.StatusCode.OK
+    assert len(answer.body) > STEP * 16

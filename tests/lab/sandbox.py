@@ -16,6 +16,8 @@ from pathlib import Path
 LAB = Path("/run/lab")
 UNAVAILABLE = 69
 NAMESPACES = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
+# A port that ends in 443 is taken for one of TLS: no server of a test gets such a one unless it asks for it.
+LENT_BY_CHANCE = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")
 # What an ordinary user needs on top: a user namespace in which he keeps his name and gets the rights.
 UNPRIVILEGED = ["--user", "--map-current-user", "--keep-caps"]
 PACKAGES = {"unshare": "util-linux", "mount": "mount", "ip": "iproute2"}
@@ -66,6 +68,7 @@ def _inside(command: list[str]) -> int:
 def _furnish() -> None:
     """Bring up loopback, and hide the machine's /run, whose sockets lead to its own Docker and PostgreSQL."""
     _do("ip", "link", "set", "lo", "up")
+    LENT_BY_CHANCE.write_text(",".join(str(port) for port in range(32443, 61000, 1000)))
     _do("mount", "-t", "tmpfs", "-o", "size=256m,mode=755", "tmpfs", "/run")
     for folder in (LAB, Path("/run/lock"), Path("/run/user")):
         folder.mkdir()
