@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from agent import folders, freezing, placing
 from agent.check import Medic
 from agent.journal import audit, requests, sparing
+from agent.journal.sparing import Share
 from agent.standing import standing
 from fleetmedic.v1 import agent_pb2, policy_pb2
 from fleetmedic.v1.agent_pb2 import (
@@ -24,6 +25,7 @@ from fleetmedic.v1.agent_pb2 import (
     SetFreezeResponse,
 )
 from fleetmedic.v1.local_pb2 import (
+    REFUSAL_KIND_BUSY,
     REFUSAL_KIND_FAILED_PRECONDITION,
     REFUSAL_KIND_INVALID,
     REFUSAL_KIND_NOT_PERMITTED,
@@ -109,26 +111,35 @@ def _audit(medic: Medic, request: AuditRequest) -> Iterator[LocalResponse]:
 def _note(medic: Medic, caller: Caller, noted: Noted) -> None:
     record = requests.of_noted(caller, noted)
     if noted.outcome == "refused" and 0 < len(noted.method) <= LONGEST_NAME:
-        spared = sparing.spared(medic.config.run, record, time.monotonic())
-        if spared is not None:
-            _append(medic, spared)
+        _append(medic, record, Share.LOOKS)
     elif noted.outcome in OUTCOMES and noted.method in BY_THE_FRONT:
-        _append(medic, record)
+        _changing(medic, record)
     else:
         raise Refused(REFUSAL_KIND_INVALID, f"{noted.method} {noted.outcome}: not the front's to note")
 
 
-def _append(medic: Medic, record: audit.Record) -> None:
-    """Refused where it can't be written: no audit, no change."""
+def _changing(medic: Medic, record: audit.Record) -> None:
+    """Of one user's changes so many are recorded as a person makes, and no more are made: all else stays in the log."""
+    if not _append(medic, record, Share.CHANGES):
+        reason = f"{record.user} changes too much: one {record.method} in {2 * sparing.PAUSE:.0f} s is recorded"
+        raise Refused(REFUSAL_KIND_BUSY, reason)
+
+
+def _append(medic: Medic, record: audit.Record, share: Share) -> bool:
+    """Whether it was yet to be written. Refused where it can't be: no audit, no change."""
+
+    def append(spared: audit.Record) -> None:
+        audit.append(medic.config.audit, medic.config.run, spared, time.time())
+
     try:
-        audit.append(medic.config.audit, medic.config.run, record, time.time())
+        return sparing.write(medic.config.run, record, time.monotonic(), append, share)
     except audit.AuditError as error:
         raise Refused(REFUSAL_KIND_FAILED_PRECONDITION, f"the audit log can't be written: {error}") from error
 
 
 def _recorded(medic: Medic, request: LocalRequest, detail: str, change: Callable[[], None]) -> None:
     """A change between two records. One that was made and can't be recorded any more stands, and is alarming."""
-    _append(medic, requests.record(request, "begun", detail))
+    _changing(medic, requests.record(request, "begun", detail))
     outcome = "failed"
     try:
         change()
@@ -138,7 +149,7 @@ def _recorded(medic: Medic, request: LocalRequest, detail: str, change: Callable
         raise Refused(REFUSAL_KIND_FAILED_PRECONDITION, f"nothing is changed: {error.strerror}") from error
     finally:
         with suppress(Refused):
-            _append(medic, requests.record(request, outcome, detail))
+            _changing(medic, requests.record(request, outcome, detail))
 
 
 @contextmanager

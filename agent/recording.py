@@ -6,10 +6,13 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from agent.check import Medic
 from agent.journal import audit, requests, sparing
+from agent.journal.audit import Record
+from agent.journal.sparing import Share
 from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse
 
 # These write their own records, but for what is refused.
@@ -26,14 +29,24 @@ def after(medic: Medic, request: LocalRequest, last: LocalResponse | None) -> No
     outcome = "asked" if last is None else requests.outcome(last)
     if request.WhichOneof("request") in RECORDED and outcome != "refused":
         return
-    signal.alarm(LONGEST)
     said = requests.reason(last) if last is not None else ""
-    record = sparing.spared(medic.config.run, requests.record(request, outcome, said), time.monotonic())
-    if record is None:
-        return
-    with _turn(medic.config.run) as mine, suppress(audit.AuditError):
+    record, moment = requests.record(request, outcome, said), time.monotonic()
+    with suppress(audit.AuditError), _turn(medic.config.run) as mine:
         if mine:
-            audit.append(medic.config.audit, medic.config.run, record, time.time())
+            signal.signal(signal.SIGALRM, _too_long)
+            signal.alarm(LONGEST)
+            sparing.write(medic.config.run, record, moment, partial(_append, medic), Share.LOOKS)
+            signal.alarm(0)
+        else:
+            sparing.missed(medic.config.run, record, moment, Share.LOOKS)
+
+
+def _append(medic: Medic, record: Record) -> None:
+    audit.append(medic.config.audit, medic.config.run, record, time.time())
+
+
+def _too_long(*_: object) -> None:
+    raise audit.AuditError("the disk hangs")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from agent.front.files import Held
 from agent.front.noting import Notes
 from agent.front.service import AgentService
 from agent.front.slots import MOST_STREAMS
+from agent.front.unkept import Unkept
 from agent.identity import identity
 from agent.toml_reader import ConfigError
 from fleetmedic.v1 import agent_pb2_grpc
@@ -60,7 +61,7 @@ def serve(config: Config, utc: Utc, ready: Callable[[int], None], say: Say) -> N
     house = House(lambda: freezing.read(config.trust), Notes(ask, alarms), held.complete)
     # The generated base class answers the other methods.
     service = AgentService(  # type: ignore[abstract]
-        identity(held.name, time.time()), ask, gate.peer, gate.waiting, held, time.time
+        identity(held.name, time.time()), ask, gate.peer, gate.waiting, held, Unkept(ask, alarms), time.time
     )
     # Kept for sigtimedwait(), by this thread and by all that gRPC starts: one that comes early must not be lost.
     endings = {signal.SIGTERM, signal.SIGINT}

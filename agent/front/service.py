@@ -9,9 +9,11 @@ import grpc
 
 from agent import budgets, own_certificate
 from agent.denylist import Denylist, DenylistError, OlderList
+from agent.front import worker
 from agent.front.callers import Denied, Peer
 from agent.front.files import Held
 from agent.front.slots import Full, Slots
+from agent.front.unkept import Unkept
 from agent.front.worker import Ask, WorkerAway
 from agent.identity import clock
 from agent.own_certificate import NothingPendingError, OwnCertificateError
@@ -45,8 +47,6 @@ from fleetmedic.v1.local_pb2 import (
 
 IMPLEMENTED = ("Describe", "Check", "Renew", "SetDenylist", "SetFreeze", "Audit")
 DESCRIBE_WORKER = 3.0
-# For the worker to record and carry out a change.
-CHANGE_WORKER = 5.0
 Whose = Callable[[grpc.ServicerContext], Peer]
 # Whether the caller still waits; raises Denied where it may call no more.
 Waiting = Callable[[grpc.ServicerContext], bool]
@@ -64,13 +64,21 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     """`ask` brings a request to the worker; `whose` and `waiting` are the gate's; `clock` gives epoch seconds."""
 
     def __init__(
-        self, own: Identity, ask: Ask, whose: Whose, waiting: Waiting, held: Held, clock: Callable[[], float]
+        self,
+        own: Identity,
+        ask: Ask,
+        whose: Whose,
+        waiting: Waiting,
+        held: Held,
+        unkept: Unkept,
+        clock: Callable[[], float],
     ) -> None:
         self._identity = own
         self._ask = ask
         self._whose = whose
         self._waiting = waiting
         self._held = held
+        self._unkept = unkept
         self._clock = clock
         self._slots = Slots()
         self._renewing = Lock()
@@ -117,17 +125,20 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             raise Denied(grpc.StatusCode.FAILED_PRECONDITION, f"the denylist {error}", peer) from error
         except DenylistError as error:
             raise Denied(grpc.StatusCode.INVALID_ARGUMENT, f"the denylist {error}", peer) from error
+        change = LocalRequest(set_denylist=request)
         try:
-            answer = self._told(LocalRequest(set_denylist=request), peer)
+            answer = self._told(change, peer)
             _need_time(answer.refusal)
         except WorkerAway as error:
             # Whoever is denied may be the one who keeps the worker away.
             self._take(offered)
+            self._unkept.add(offered, change)
             self._held.look(anew=True)
             said = f"{error}; the denylist counts, and is not kept: push it again"
             context.abort(grpc.StatusCode.UNAVAILABLE, said)
         _pass_on_refusal(answer.refusal if answer.HasField("refusal") else None, context)
         self._take(offered)
+        self._unkept.kept(offered)
         made = answer.set_denylist
         self._held.complete(made.standing)
         return made
@@ -173,11 +184,8 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         return answer
 
     def _told(self, request: LocalRequest, peer: Peer) -> LocalResponse:
-        """The worker's answer to a change, which goes on though its caller leaves. WorkerAway where there is none."""
         request.caller.CopyFrom(peer.caller())
-        for answer in self._ask(request, CHANGE_WORKER, lambda: True):
-            return answer
-        raise WorkerAway("the agent's worker gave no answer")
+        return worker.told(self._ask, request)
 
     def _streamed(
         self, request: LocalRequest, context: grpc.ServicerContext, patience: float

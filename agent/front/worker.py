@@ -11,6 +11,8 @@ from agent import frames
 from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse
 
 CONNECT = 1.0
+# For the worker to record and carry out a change, in seconds.
+CHANGE = 5.0
 # So soon a connection is tried again where too many wait to be taken, in seconds.
 AGAIN = 0.02
 # How often a waiting call looks whether its caller is still there and may still call, in seconds.
@@ -45,6 +47,13 @@ def ask(place: Path, request: LocalRequest, patience: float, wanted: Callable[[]
             raise WorkerAway(f"the agent's worker is away: {error.strerror or type(error).__name__}") from error
         except frames.FrameError as error:
             raise WorkerAway(f"the agent's worker gave no answer: {error}") from error
+
+
+def told(ask: Ask, request: LocalRequest) -> LocalResponse:
+    """The answer to a change, which goes on though its caller leaves. WorkerAway where there is none."""
+    for answer in ask(request, CHANGE, lambda: True):
+        return answer
+    raise WorkerAway("the agent's worker gave no answer")
 
 
 def _connect(connection: socket.socket, place: Path) -> None:

@@ -8,15 +8,23 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 
-from agent.journal import chain
+from agent.journal import audit, chain
 from agent.journal.audit import Record
 
-STATE = "audit-spared"
+
+class Share(Enum):
+    """What is written of each does not use up what may be written of the other; the files of what was."""
+
+    LOOKS = "audit-spared"
+    CHANGES = "audit-changes"
+
+
 # Of one user and method so many records at once, and then one in so many seconds.
 MOST_AT_ONCE = 60.0
 PAUSE = 30.0
@@ -36,7 +44,7 @@ REST = 64
 
 
 @dataclass(slots=True)
-class _Share:
+class _Left:
     """What is left of it at a moment, and how many records were not written since the last that was."""
 
     left: float
@@ -51,44 +59,72 @@ class _Share:
 
 @dataclass(slots=True)
 class _State:
-    together: _Share
-    each: dict[str, _Share] = field(default_factory=dict)
+    together: _Left
+    each: dict[str, _Left] = field(default_factory=dict)
 
 
-def spared(run: Path, record: Record, moment: float) -> Record | None:
-    """The record with the count of those before it that were not written; None where it is one of them.
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """A record that may be written, and for how many it stands: itself and those before it that were not."""
+
+    record: Record
+    count: int
+
+
+def write(run: Path, record: Record, moment: float, append: Callable[[Record], object], share: Share) -> bool:
+    """Has a record appended, if it may be. What `append` raises is passed on, and counts as not written.
 
     `moment` in seconds of this boot's clock. Where nothing can be remembered, nothing is written.
     """
+    allowed = spared(run, record, moment, share)
+    if allowed is None:
+        return False
+    try:
+        append(allowed.record)
+    except audit.AuditError:
+        missed(run, record, moment, share, allowed.count)
+        raise
+    return True
+
+
+def spared(run: Path, record: Record, moment: float, share: Share) -> Spared | None:
+    """The record with the count of those before it that were not written; None where it is one of them."""
     size = len(chain.written(chain.NOTHING, asdict(record))[1]) + REST
-    with suppress(OSError), _state(run, moment) as state:
-        state.together.fill(MOST_BYTES, BYTES_A_SECOND, moment)
-        own = _own(state, f"{record.user} {record.method}"[:LONGEST_KEY], moment)
+    with suppress(OSError), _state(run / share.value, moment) as state:
+        own = _own(state, record, moment)
         if own.left < 1 or state.together.left < size:
             own.missed += 1
             return None
         own.left -= 1
         state.together.left -= size
-        missed, own.missed = own.missed, 0
-        said = f"(and {missed} more before, not written) " if missed else ""
-        return replace(record, detail=f"{said}{record.detail}")
+        before, own.missed = own.missed, 0
+        said = f"(and {before} more before, not written) " if before else ""
+        return Spared(replace(record, detail=f"{said}{record.detail}"), before + 1)
     return None
 
 
-def _own(state: _State, key: str, moment: float) -> _Share:
+def missed(run: Path, record: Record, moment: float, share: Share, count: int = 1) -> None:
+    """So many like this one, and it among them, were not written for another reason: the next that is says so."""
+    with suppress(OSError), _state(run / share.value, moment) as state:
+        _own(state, record, moment).missed += count
+
+
+def _own(state: _State, record: Record, moment: float) -> _Left:
+    key = f"{record.user} {record.method}"[:LONGEST_KEY]
+    state.together.fill(MOST_BYTES, BYTES_A_SECOND, moment)
     for share in state.each.values():
         share.fill(MOST_AT_ONCE, 1 / PAUSE, moment)
     state.each = {
         name: share for name, share in state.each.items() if name == key or share.missed or share.left < MOST_AT_ONCE
     }
     known = key if key in state.each or len(state.each) < MOST_TOLD_APART else OTHERS
-    return state.each.setdefault(known, _Share(MOST_AT_ONCE, moment))
+    return state.each.setdefault(known, _Left(MOST_AT_ONCE, moment))
 
 
 @contextmanager
-def _state(run: Path, moment: float) -> Iterator[_State]:
+def _state(place: Path, moment: float) -> Iterator[_State]:
     """What was written lately, and kept again after it; OSError where it can't be."""
-    descriptor = os.open(run / STATE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         _lock(descriptor)
         state = _read(os.pread(descriptor, LONGEST_STATE, 0), moment)
@@ -105,13 +141,13 @@ def _lock(descriptor: int) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         time.sleep(RETRY)
-    raise OSError(errno.EBUSY, "another process has it", STATE)
+    raise OSError(errno.EBUSY, "another process has it")
 
 
 def _read(text: bytes, moment: float) -> _State:
     """Whole shares where there is none yet, or a process was killed while it wrote."""
     try:
         said = json.loads(text)
-        return _State(_Share(**said["together"]), {name: _Share(**share) for name, share in said["each"].items()})
+        return _State(_Left(**said["together"]), {name: _Left(**share) for name, share in said["each"].items()})
     except (ValueError, TypeError, KeyError):
-        return _State(_Share(MOST_BYTES, moment))
+        return _State(_Left(MOST_BYTES, moment))

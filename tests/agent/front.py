@@ -20,6 +20,7 @@ from agent.front.alarms import Alarms
 from agent.front.files import Held
 from agent.front.noting import Notes
 from agent.front.service import AgentService
+from agent.front.unkept import Unkept
 from fleetmedic.v1.agent_pb2 import (
     AuditResponse,
     CheckResponse,
@@ -173,8 +174,9 @@ def run(
     held = Held(config, tls, clock, alarms)
     gate, worker = Gate(held.trusted, clock), Worker(answers)
     house = House(lambda: freezing.read(config.trust), Notes(worker.ask, alarms, pause=0.05), held.complete)
+    unkept = Unkept(worker.ask, alarms, pause=0.05)
     made = service or AgentService(  # type: ignore[abstract]
-        Identity(name=NAME, version="t"), worker.ask, gate.peer, gate.waiting, held, lambda: now.timestamp()
+        Identity(name=NAME, version="t"), worker.ask, gate.peer, gate.waiting, held, unkept, lambda: now.timestamp()
     )
     guard = Guard(gate, house)
     started, port = server.listening(config, made, guard, held.credentials())

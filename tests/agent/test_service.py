@@ -23,6 +23,7 @@ from agent.front.files import Held
 from agent.front.policy import SERVICE, Role
 from agent.front.service import IMPLEMENTED, AgentService
 from agent.front.slots import MOST_OF_ONE, MOST_STREAMS
+from agent.front.unkept import Unkept
 from agent.front.worker import WorkerAway
 from fleetmedic.v1 import agent_pb2, local_pb2
 from fleetmedic.v1.agent_pb2 import CheckRequest, CheckResponse, DescribeRequest, DescribeResponse, Identity, RuleTitle
@@ -51,6 +52,7 @@ def service(answers: Ask, users: Iterator[str] = ALICE) -> AgentService:
         lambda _: Peer(next(users), Role.RESPONDER, "1F", "the bastion is down"),
         lambda context: context.is_active(),
         held(),
+        Unkept(answers, Alarms(lambda _: None)),
         lambda: RECEIVED,
     )
 

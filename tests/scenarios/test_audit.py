@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from fleetmedic.v1.agent_pb2 import AuditRequest, CheckRequest, DescribeRequest, SetDenylistRequest, SetFreezeRequest
 from fleetmedic.v1.local_pb2 import (
+    REFUSAL_KIND_BUSY,
     REFUSAL_KIND_FAILED_PRECONDITION,
     REFUSAL_KIND_INVALID,
     REFUSAL_KIND_NOT_PERMITTED,
@@ -246,6 +247,21 @@ def test_who_may_only_look_pushes_no_change_out_of_the_log(folder: Path) -> None
         assert b"u202e" not in b"".join(hers)
 
 
+@pytest.mark.covers("sec:spared")
+def test_a_front_that_was_taken_over_pushes_no_change_out_of_the_log(folder: Path) -> None:
+    """Neither by renewals that it notes, nor by changes of a user it makes up; each is refused, not made in silence."""
+    with working(folder) as run:
+        renewing = LocalRequest(noted=Noted(method="Renew", outcome="begun", detail="x" * 999))
+        freezing = LocalRequest(set_freeze=SetFreezeRequest(frozen=True, reason="x"))
+        for request, most in ((renewing, 60), (freezing, 30)):
+            answers = [ask(run, request, Caller(role="admin", user="eve"))[0] for _ in range(most + 5)]
+            assert [answer.HasField("refusal") for answer in answers] == [False] * most + [True] * 5
+            assert answers[-1].refusal.kind == REFUSAL_KIND_BUSY
+            assert "eve changes too much" in answers[-1].refusal.reason
+        assert len([record for record in records(run) if b'"eve"' in record]) <= 120 + 60
+        assert freeze(run, "not of eve's").HasField("set_freeze")
+
+
 # The denylist.
 
 
@@ -401,6 +417,12 @@ def test_on_a_disk_that_hangs_checks_answer_as_fast_and_say_so(folder: Path) -> 
         assert seconds(run) < usual + 0.5
         assert "can't be written" in standing(run).alarms[0]
         assert freeze(run).refusal.kind == REFUSAL_KIND_FAILED_PRECONDITION
+        # The first one hangs in the kernel; of the others the next that is written will tell.
+        until("the looks are counted", lambda: missed(run) >= 40, seconds=10.0)
+
+
+def missed(run: Path) -> int:
+    return sum(share["missed"] for share in json.loads((run / "audit-spared").read_bytes())["each"].values())
 
 
 @pytest.mark.covers("sec:R6", "sec:R11")

@@ -1,6 +1,9 @@
 """The agent's own certificate file: what is read of it, and what is said where it can't be."""
 
+import os
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,19 @@ def test_what_is_no_certificate_is_said_with_its_file(tmp_path: Path, content: b
     assert str(file) in made.error_text
 
 
-def test_a_folder_in_its_place_is_no_certificate(tmp_path: Path) -> None:
-    (tmp_path / "a.crt").mkdir()
-    assert "Is a directory" in read(tmp_path / "a.crt").error_text
+@pytest.mark.covers("sec:install")
+@pytest.mark.parametrize("kind", ["folder", "link", "pipe", "device"])
+def test_what_is_no_file_of_its_own_is_neither_followed_nor_awaited(tmp_path: Path, kind: str) -> None:
+    """The folder is the front's, and it is root who reads there."""
+    elsewhere = certificates.root(NOW).issue("other", dns=["other"]).write(tmp_path / "elsewhere").certificate
+    file = tmp_path / "a.crt"
+    make: dict[str, Callable[[], None]] = {
+        "folder": file.mkdir,
+        "link": partial(file.symlink_to, elsewhere),
+        "pipe": partial(os.mkfifo, file),
+        "device": partial(file.symlink_to, "/dev/zero"),
+    }
+    make[kind]()
+    made = read(file)
+    assert (made.error_class, len(made.chain)) == ("unread", 0)
+    assert made.error_text.startswith(f"{file}: ")
