@@ -146,7 +146,8 @@ CONTAINERS: dict[str, tuple[Sequence[str], dict[str, Any]]] = {
     "looping": (["false"], {"restart_policy": {"Name": "always"}}),
     "paused": (["sleep", "600"], {}),
     "ill": (["sleep", "600"], {"healthcheck": {"test": ["CMD", "false"], "interval": 2 * 10**9, "retries": 1}}),
-    "killed": (["tail", "/dev/zero"], LIMITED),
+    # Not before containerd listens for it.
+    "killed": (["sh", "-c", "sleep 1; exec tail /dev/zero"], LIMITED),
     "child-killed": (["sh", "-c", "tail /dev/zero; sleep 600"], LIMITED),
     "zombies": (["sh", "-c", "sleep 0.1 & exec sleep 600"], {}),
     "broken": (["no-such-program"], {}),
