@@ -180,11 +180,20 @@ def _container(seen: Mapping[str, Any]) -> Container:
 def _read_health(made: Container, state: Mapping[str, Any]) -> None:
     """The newest entry of this start: Docker keeps those from before a restart (checks.md D15)."""
     log = (state.get("Health") or {}).get("Log") or []
-    # Both in UTC or both with the daemon's offset, and to the nanosecond: they compare as text.
-    fresh = [entry for entry in log if str(entry.get("End", "")) >= str(state.get("StartedAt", ""))]
+    started = _instant(state.get("StartedAt"))
+    fresh = [entry for entry in log if _instant(entry.get("End")) >= started]
     if fresh:
         made.health_output = redact.text(str(fresh[-1].get("Output", "")))[:LONGEST_OUTPUT]
         made.health_exit_code = int(fresh[-1].get("ExitCode", 0))
+
+
+def _instant(text: object) -> datetime:
+    """In whatever zone it is told: a start is in UTC, the end of a check has the daemon's own offset."""
+    try:
+        made = datetime.fromisoformat(str(text))
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+    return made if made.tzinfo else made.replace(tzinfo=UTC)
 
 
 def _processors(host: Mapping[str, Any]) -> float:

@@ -19,7 +19,8 @@ class Many(Engine):
             return list(self.rows)
         identity = path.split("/")[2]
         row = next(row for row in self.rows if row["Id"] == identity)
-        return {"Id": identity, "Name": f"/{identity}", "State": {"Status": row["State"]}}
+        standing = {"Status": row["State"], "StartedAt": row.get("StartedAt", ""), "Health": row.get("Health")}
+        return {"Id": identity, "Name": f"/{identity}", "State": standing}
 
 
 def row(name: str, state: str = "running", status: str = "Up 3 days", **more: object) -> dict[str, object]:
@@ -116,3 +117,18 @@ def test_a_container_that_stays_stopped_is_told_so_in_time() -> None:
 def test_what_is_no_restart_is_not_waited_for() -> None:
     for look in (ended(1), ended(143, LONG_AGO), ended(0, policy="no"), RUNS):
         assert settled(look)[1] == 1
+
+
+def test_of_health_checks_those_count_that_ended_after_the_start_whatever_the_daemon_s_zone() -> None:
+    """Docker tells a start in UTC and a check's end in its own zone; what is from before a restart is kept too."""
+    for end, said in (
+        ("2026-01-01T10:59:00.123456789+01:00", ""),
+        ("2026-01-01T11:01:00.123456789+01:00", "no route"),
+        ("2026-01-01T05:01:00-05:00", "no route"),
+        ("2026-01-01T04:59:00-05:00", ""),
+        ("2026-01-01T10:01:00Z", "no route"),
+        ("whenever", ""),
+    ):
+        health = {"Status": "unhealthy", "Log": [{"End": end, "Output": "no route", "ExitCode": 1}]}
+        made = looked(row("web", StartedAt="2026-01-01T10:00:00.66Z", Health=health))
+        assert made.containers[0].health_output == said, end
