@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
 from psycopg.rows import dict_row
 
 from agent import budgets, jobs, procfs, redact, resident
@@ -157,7 +159,7 @@ def _connect(target: Target, login: Login) -> psycopg.Connection[dict[str, Any]]
         # libpq takes it for a list of hosts: a socket's path could name any host in the world.
         raise psycopg.OperationalError("a comma in an address is not allowed")
     with _seen_as(login.as_process if target.socket else 0):
-        return psycopg.connect(
+        made = psycopg.connect(
             host=place,
             port=target.port,
             user=login.role,
@@ -176,6 +178,16 @@ def _connect(target: Target, login: Login) -> psycopg.Connection[dict[str, Any]]
             prepare_threshold=None,
             row_factory=dict_row,
         )
+    for kind in ("text", "name", "varchar"):
+        made.adapters.register_loader(kind, _Text)
+    return made
+
+
+class _Text(Loader):
+    """Text in whatever encoding: the server tells statements of other databases as they came, and some are no UTF-8."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode(errors="replace")
 
 
 @contextmanager

@@ -69,6 +69,20 @@ def test_a_long_statement_is_named_with_whose_it_is_and_a_dump_is_only_told(
     assert len(long["table"]["rows"]) == 2
 
 
+def test_a_statement_that_is_no_utf_8_hides_no_finding(site: Fleet, server: Postgres, evidence: Evidence) -> None:
+    """A database without an encoding takes any bytes, and the server tells them to whoever looks at its sessions."""
+    with contextlib.closing(server.connect(autocommit=True)) as owner:
+        owner.execute("CREATE DATABASE old ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    asked = agents.asking(site, fleetmedic_limits={"PG-LONG-QUERY": {"list_seconds": 0.5, "warn_seconds": 1}})
+    with contextlib.closing(server.connect("app", "old", autocommit=True, client_encoding="SQL_ASCII")) as session:
+        sleeping = threading.Thread(target=session.execute, args=(b"SELECT pg_sleep(4) AS caf\xe9",), daemon=True)
+        sleeping.start()
+        time.sleep(1.2)
+        found = asked.findings("--include", "PG-LONG-QUERY")
+        sleeping.join(10)
+    assert "caf\ufffd" in evidence.fault("PG-LONG-QUERY", found, **at(server))["summary"]
+
+
 @pytest.mark.covers("chk:PG-LONG-TXN")
 def test_a_transaction_that_is_open_for_long_is_named(site: Fleet, server: Postgres, evidence: Evidence) -> None:
     asked = agents.asking(site, fleetmedic_limits={"PG-LONG-TXN": {"warn_seconds": 1}})
