@@ -29,13 +29,17 @@ STRONGEST = "AccessExclusiveLock"
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A schema change that waits: `holders` are those it waits for, `freed` those who only wait for it."""
+    """A schema change that waits: `holders` are those it waits for, `freed` those who only wait for it.
+
+    With `others` all of them are in the way: more changes of the same relation, which wait too.
+    """
 
     head: int
     relation: str
     seconds: float
     holders: tuple[int, ...]
     freed: tuple[int, ...]
+    others: tuple[int, ...] = ()
 
 
 def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
@@ -56,26 +60,41 @@ def judge(seen: Seen, limits: Limits) -> Iterator[Finding]:
 
 
 def queues(edges: Sequence[PostgresLockEdge]) -> list[Queue]:
-    """Heads of queues whose cancelling would free somebody, most freed first."""
+    """Heads of queues whose cancelling would free somebody, most freed first.
+
+    Where no change alone frees anybody, all that wait for one relation may together: then the first is the head.
+    """
     blockers: dict[int, set[int]] = defaultdict(set)
     waits: dict[int, PostgresLockEdge] = {}
     for edge in edges:
         blockers[edge.waiting].add(edge.blocking)
         waits[edge.waiting] = edge
-    found = [
-        Queue(pid, wait.relation, wait.waiting_seconds, tuple(sorted(blockers[pid])), freed)
-        for pid, wait in waits.items()
-        if wait.mode == STRONGEST and wait.lock_type == "relation" and (freed := _freed(pid, blockers))
-    ]
+    changes: dict[str, list[int]] = defaultdict(list)
+    for pid, wait in waits.items():
+        if wait.mode == STRONGEST and wait.lock_type == "relation":
+            changes[wait.relation].append(pid)
+    found: list[Queue] = []
+    for pids in changes.values():
+        pids.sort(key=lambda pid: (-waits[pid].waiting_seconds, pid))
+        alone = [queue for pid in pids if (queue := _queue((pid,), waits, blockers)).freed]
+        together = _queue(tuple(pids), waits, blockers)
+        found += alone or ([together] if together.freed else [])
     return sorted(found, key=lambda queue: (-len(queue.freed), queue.head))
 
 
-def _freed(head: int, blockers: Mapping[int, Set[int]]) -> tuple[int, ...]:
-    """Who would go on if the head were gone: all that wait for it, or for one who then goes on, and for nobody else."""
-    going = {head}
+def _queue(changes: tuple[int, ...], waits: Mapping[int, PostgresLockEdge], blockers: Mapping[int, Set[int]]) -> Queue:
+    head, *others = changes
+    holders = tuple(sorted(blockers[head] - set(changes)))
+    wait = waits[head]
+    return Queue(head, wait.relation, wait.waiting_seconds, holders, _freed(changes, blockers), tuple(others))
+
+
+def _freed(changes: tuple[int, ...], blockers: Mapping[int, Set[int]]) -> tuple[int, ...]:
+    """Who would go on if these were gone: all that wait for them, or for one who then goes on, and for nobody else."""
+    going = set(changes)
     while more := {pid for pid, by in blockers.items() if pid not in going and by <= going}:
         going |= more
-    return tuple(sorted(going - {head}))
+    return tuple(sorted(going - set(changes)))
 
 
 def _queued(snapshot: Snapshot, queue: Queue) -> Finding:
@@ -86,11 +105,11 @@ def _queued(snapshot: Snapshot, queue: Queue) -> Finding:
     behind = f"{len(queue.freed)} session{'s' if len(queue.freed) != 1 else ''}"
     summary = (
         f"{who} waits for {age(queue.seconds)} to change {queue.relation or 'a table'}, held by "
-        f"{', '.join(map(str, queue.holders[:5]))}, and {behind} queue behind it{what}"
+        f"{', '.join(map(str, queue.holders[:5]))}, and {behind} queue behind it{_with(queue)}{what}"
     )
     rows = [
         (str(pid), part, known.user, known.application, known.state, known.query[:120])
-        for part, pids in (("holds", queue.holders), ("changes", (queue.head,)), ("queued", queue.freed))
+        for part, pids in (("holds", queue.holders), ("changes", (queue.head, *queue.others)), ("queued", queue.freed))
         for pid in pids
         if (known := sessions.get(pid))
     ]
@@ -102,5 +121,13 @@ def _queued(snapshot: Snapshot, queue: Queue) -> Finding:
         metrics=[metric("queued", len(queue.freed), "count"), metric("waiting_seconds", queue.seconds, "seconds")],
         table=table(("pid", "part", "user", "application", "state", "statement"), rows),
         equal_command=at(snapshot, COMMAND),
-        next_step=NEXT.replace("{pid}", str(queue.head)),
+        next_step=NEXT.replace("{pid}", str(queue.head)) + (_then(queue) if queue.others else ""),
     )
+
+
+def _with(queue: Queue) -> str:
+    return f" and {len(queue.others)} more of its kind" if queue.others else ""
+
+
+def _then(queue: Queue) -> str:
+    return f"; and so each of the others, who are in the way as well: {', '.join(map(str, queue.others))}"

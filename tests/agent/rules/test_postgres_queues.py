@@ -32,6 +32,17 @@ def test_who_waits_for_one_of_the_queue_goes_on_with_it() -> None:
     assert "2 sessions queue behind it" in said
 
 
+def test_changes_that_only_together_hold_up_the_queue_are_named_together() -> None:
+    """Two that wait for one reader: whoever comes after waits for both."""
+    changes = (edge(2, 1, **STRONG), edge(3, 1, **STRONG), edge(3, 2, **STRONG))
+    behind = [edge(pid, change, **WEAK) for pid in (4, 5) for change in (2, 3)]
+    made = judge("PG-LOCK-DDL-QUEUE", postgres(sessions=[session(1)], edges=[*changes, *behind]))
+    assert statuses(made) == ["crit"]
+    assert "session 2 waits" in made[0].summary
+    assert "held by 1, and 2 sessions queue behind it and 1 more of its kind" in made[0].summary
+    assert made[0].next.endswith("; and so each of the others, who are in the way as well: 3")
+
+
 @pytest.mark.parametrize(
     "edges",
     [
