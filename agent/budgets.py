@@ -16,6 +16,10 @@ CHECK = 10.0
 # All that is bad and known by then is sent at once.
 EARLY_ANSWER = 0.3
 
+# To look at what an action would do, and to look again before it begins.
+OPERATION = 40.0
+OPERATION_BEGINS = 30.0
+
 DISCOVERY_KILL = 2.0
 PROBE_KILL: Mapping[str, float] = MappingProxyType(
     {

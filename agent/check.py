@@ -3,9 +3,10 @@
 import math
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from agent import boundary, budgets, discovery, probes, registry
 from agent.allowed import refuse_outside
@@ -45,6 +46,7 @@ NOT_THE_TARGETS = frozenset({FAILURE_KIND_CRASHED, FAILURE_KIND_OUT_OF_TIME})
 CONTAINING = frozenset({"docker", "errors", "processes"})
 MOST_PATTERNS = 64
 MOST_TARGETS = 64
+Moment: TypeAlias = Callable[[str], None]
 
 
 class BadRequest(Exception):
@@ -55,13 +57,21 @@ class NothingHere(Exception):
     """None of the services asked for is on this host; the message names those that are."""
 
 
+def _pass(name: str) -> None:
+    del name
+
+
 @dataclass(frozen=True, slots=True)
 class Medic:
-    """What a check works with: who this agent is, its configuration and its rules."""
+    """What a check or an action works with: who this agent is, its configuration and its rules.
+
+    `moment` is called at the named moments of an operation; a test ends processes there.
+    """
 
     identity: Identity
     config: Config
     rules: tuple[Rule, ...]
+    moment: Moment = _pass
 
     @property
     def locks(self) -> Path:

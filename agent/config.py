@@ -12,8 +12,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from agent import allowed, named_targets
+from agent import allowed, named_targets, permitted
 from agent.named_targets import LAST_PORT, Dependency, Named, TlsEndpoint
+from agent.permitted import Permitted
 from agent.toml_reader import ConfigError, Table, read
 
 if TYPE_CHECKING:
@@ -97,12 +98,18 @@ class Config:
     dependencies: tuple[Dependency, ...] = ()
     mounts: tuple[str, ...] = ()
     probe_allow: tuple[str, ...] = ()
+    actions: Permitted = Permitted()
     limits: Mapping[str, Mapping[str, tuple[float, str]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("trust", "audit"):
             if getattr(self, name) == UNSAID:
                 object.__setattr__(self, name, self.state / name)
+
+    @property
+    def journal(self) -> Path:
+        """Plans, operations and the evidence that was kept before them."""
+        return self.state / "operations"
 
     def secrets(self) -> tuple[str, ...]:
         """The values this agent holds itself, which no job may let out."""
@@ -223,6 +230,7 @@ def _config(top: Table, rules: "tuple[Rule, ...] | None", environment: Mapping[s
         dependencies=tuple(map(named_targets.dependency, top.tables("dependency"))),
         mounts=top.texts("mounts"),
         probe_allow=_allow(top),
+        actions=permitted.read(top.table("actions")),
         limits={} if rules is None else _limits(limits, rules),
     )
     for table in (docker, sampler, top):

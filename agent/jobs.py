@@ -35,6 +35,7 @@ from fleetmedic.v1.snapshot_pb2 import (
 )
 
 PR_SET_PDEATHSIG = 1
+PR_GET_PDEATHSIG = 2
 # How long SIGKILL may take before a job counts as one that can't be killed.
 KILL_GRACE = 0.25
 LOCK_RETRY = 0.05
@@ -245,7 +246,7 @@ def _lock(folder: Path, work: Work) -> int | Snapshot | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{_uptime():.3f} {work.budget:g} {time.time():.3f}".encode())
+        os.write(descriptor, f"{uptime():.3f} {work.budget:g} {time.time():.3f}".encode())
     except BlockingIOError:
         held = os.read(descriptor, 64)
         os.close(descriptor)
@@ -256,7 +257,7 @@ def _lock(folder: Path, work: Work) -> int | Snapshot | None:
     return descriptor
 
 
-def _uptime() -> float:
+def uptime() -> float:
     """Seconds since boot, which no step of the clock moves."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
@@ -266,7 +267,7 @@ def _held(work: Work, held: bytes) -> Snapshot | None:
         began, budget, since = map(float, held.split())
     except ValueError:
         return None
-    if not _uptime() >= began + budget + KILL_GRACE:
+    if not uptime() >= began + budget + KILL_GRACE:
         return None
     clock = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(since))
     made = _failed(work, FAILURE_KIND_STUCK, f"still stuck since {clock}")
@@ -323,6 +324,18 @@ def die_with(parent: int) -> None:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def dies_with_parent() -> bool:
+    """Whether die_with() holds for this process."""
+    found = ctypes.c_int()
+    libc.prctl(PR_GET_PDEATHSIG, ctypes.byref(found))
+    return bool(found.value)
+
+
+def live_on() -> None:
+    """Undoes die_with(): this process goes on when its parent ends."""
+    libc.prctl(PR_SET_PDEATHSIG, 0)
 
 
 def close_all_but(*kept: int) -> None:

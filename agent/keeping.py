@@ -13,6 +13,7 @@ from agent import folders, freezing, placing
 from agent.check import Medic
 from agent.journal import audit, requests, sparing
 from agent.journal.sparing import Share
+from agent.refusing import Refused
 from agent.standing import standing
 from fleetmedic.v1 import agent_pb2, policy_pb2
 from fleetmedic.v1.agent_pb2 import (
@@ -34,7 +35,6 @@ from fleetmedic.v1.local_pb2 import (
     LocalResponse,
     Noted,
     NotedResponse,
-    RefusalKind,
 )
 
 if TYPE_CHECKING:
@@ -49,18 +49,14 @@ KINDS = frozenset({"set_denylist", "set_freeze", "audit", "noted"})
 DENYLIST = "denylist.pem"
 LOCK = "trust.lock"
 # What the front carries out itself, and so may note; of any other method it may note a refusal.
-BY_THE_FRONT = frozenset(name for name, row in POLICY.items() if row.changes) - {"Apply", "SetDenylist", "SetFreeze"}
+BY_THE_FRONT = frozenset(name for name, row in POLICY.items() if row.changes) - {
+    "Apply",
+    "Approve",
+    "SetDenylist",
+    "SetFreeze",
+}
 LONGEST_NAME = 128
 OUTCOMES = frozenset({"begun", "done", "failed"})
-
-
-class Refused(Exception):
-    """The request is not carried out: of which kind, and why, for people."""
-
-    def __init__(self, kind: "RefusalKind.ValueType", reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-        self.reason = reason
 
 
 def answers(medic: Medic, request: LocalRequest) -> Iterator[LocalResponse]:
@@ -69,7 +65,7 @@ def answers(medic: Medic, request: LocalRequest) -> Iterator[LocalResponse]:
         _note(medic, request.caller, request.noted)
         yield LocalResponse(noted=NotedResponse(standing=standing(medic.config)))
         return
-    _permit(medic, request)
+    permit(medic, request)
     if request.HasField("audit"):
         yield from _audit(medic, request.audit)
     elif request.HasField("set_freeze"):
@@ -80,7 +76,8 @@ def answers(medic: Medic, request: LocalRequest) -> Iterator[LocalResponse]:
         yield LocalResponse(set_denylist=SetDenylistResponse(standing=standing(medic.config)))
 
 
-def _permit(medic: Medic, request: LocalRequest) -> None:
+def permit(medic: Medic, request: LocalRequest) -> None:
+    """Refused where the caller's role may not call the method, or the agent is frozen."""
     method, caller = requests.method(request), request.caller
     policy = POLICY[method]
     if not 0 < policy.least_role <= _role(caller.role):

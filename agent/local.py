@@ -9,6 +9,8 @@ from agent import boundary, budgets, check, discovery, folders, keeping, redact
 from agent.check import BadRequest, Medic, NothingHere
 from agent.identity import clock
 from agent.journal import requests
+from agent.operating import asking
+from agent.refusing import Refused
 from agent.rule import seconds
 from agent.standing import standing
 from fleetmedic.v1.agent_pb2 import DescribeResponse, RuleTitle
@@ -23,14 +25,19 @@ from fleetmedic.v1.local_pb2 import (
     RefusalKind,
 )
 
+# These last as long as their caller waits.
+LONG = frozenset({"audit", "watch", "evidence"})
 # Over standard input nothing else can be asked for.
 LOOKING = frozenset({"check", "describe"})
 
 
 def budget(request: LocalRequest) -> float:
     """How long the answer may take, in seconds."""
-    if request.HasField("audit"):
+    kind = _kind(request)
+    if kind in LONG:
         return budgets.LONGEST_CALL
+    if kind in asking.KINDS:
+        return budgets.OPERATION
     asked = seconds(request.check.budget)
     return min(asked, budgets.LONGEST_CALL) if asked > 0 else budgets.CHECK
 
@@ -58,7 +65,7 @@ def _failure(error: Exception) -> LocalResponse:
         return _refusal(REFUSAL_KIND_INVALID, str(error))
     if isinstance(error, NothingHere):
         return _refusal(REFUSAL_KIND_NOT_FOUND, str(error))
-    if isinstance(error, keeping.Refused):
+    if isinstance(error, Refused):
         return _refusal(error.kind, error.reason)
     return _refusal(REFUSAL_KIND_INTERNAL, f"the agent failed: {boundary.where(error)}")
 
@@ -75,6 +82,9 @@ def _answers(medic: Medic, request: LocalRequest, received: float, caller: int |
         yield LocalResponse(describe=describe(medic, received))
     elif _kind(request) in keeping.KINDS:
         yield from keeping.answers(medic, request)
+    elif _kind(request) in asking.KINDS:
+        keeping.permit(medic, request)
+        yield from asking.answers(medic, request, received)
     else:
         yield _refusal(REFUSAL_KIND_INVALID, "this agent does not know that request; is the caller newer?")
 

@@ -16,7 +16,7 @@ from agent.journal.sparing import Share
 from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse
 
 # These write their own records, but for what is refused.
-RECORDED = frozenset({"set_denylist", "set_freeze", "noted"})
+RECORDED = frozenset({"set_denylist", "set_freeze", "noted", "apply", "approve"})
 # A record that takes longer is given up, in seconds: a process is held for it.
 LONGEST = 5
 # How long a record waits for others', which take a millisecond each: tries, and seconds between them.

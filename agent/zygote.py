@@ -17,6 +17,7 @@ from functools import partial
 from agent import boundary, budgets, frames, jobs, local, recording, resident, sampler
 from agent.check import Medic
 from agent.journal import audit, requests
+from agent.operating import interrupting
 from fleetmedic.v1.local_pb2 import REFUSAL_KIND_BUSY, REFUSAL_KIND_NOT_PERMITTED, LocalRequest, LocalResponse, Refusal
 from fleetmedic.v1.snapshot_pb2 import Target
 
@@ -64,6 +65,8 @@ def run(medic: Medic) -> None:
     signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
     alone = _alone(medic)
     opening = _open_audit(medic)
+    # What was ended with the worker before is looked at, and never run again.
+    _fork(lambda: interrupting.settle(medic))
     front = _front(medic)
     worker = Worker(medic, frozenset({0, os.geteuid(), front}), front, _listen(medic), auditing=opening)
     with selectors.DefaultSelector() as selector:

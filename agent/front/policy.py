@@ -49,7 +49,9 @@ POLICY: Mapping[str, Rule] = MappingProxyType(
     {**policy(SERVICE), f"/{HEALTH}/Check": Rule(Role.OBSERVER), f"/{HEALTH}/List": Rule(Role.OBSERVER)}
 )
 # The worker carries these out, and records them itself; the front records every other one that changes something.
-RECORDED_BY_THE_WORKER = frozenset(f"/{SERVICE.full_name}/{name}" for name in ("Apply", "SetDenylist", "SetFreeze"))
+RECORDED_BY_THE_WORKER = frozenset(
+    f"/{SERVICE.full_name}/{name}" for name in ("Apply", "Approve", "SetDenylist", "SetFreeze")
+)
 
 
 def check_policy(methods: Iterable[str], rules: Mapping[str, Rule] = POLICY) -> None:

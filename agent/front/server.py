@@ -59,8 +59,7 @@ def serve(config: Config, utc: Utc, ready: Callable[[int], None], say: Say) -> N
     ask = partial(worker.ask, config.run / "worker.sock")
     gate = Gate(held.trusted, utc)
     house = House(lambda: freezing.read(config.trust), Notes(ask, alarms), held.complete)
-    # The generated base class answers the other methods.
-    service = AgentService(  # type: ignore[abstract]
+    service = AgentService(
         identity(held.name, time.time()), ask, gate.peer, gate.waiting, held, Unkept(ask, alarms), time.time
     )
     # Kept for sigtimedwait(), by this thread and by all that gRPC starts: one that comes early must not be lost.

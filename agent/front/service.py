@@ -20,19 +20,31 @@ from agent.own_certificate import NothingPendingError, OwnCertificateError
 from agent.rule import seconds
 from fleetmedic.v1 import agent_pb2_grpc
 from fleetmedic.v1.agent_pb2 import (
+    ApplyRequest,
+    ApplyResponse,
+    ApproveRequest,
+    ApproveResponse,
     AuditRequest,
     AuditResponse,
     CheckRequest,
     CheckResponse,
     DescribeRequest,
     DescribeResponse,
+    EvidenceRequest,
+    EvidenceResponse,
     Identity,
+    ListOperationsRequest,
+    ListOperationsResponse,
+    PlanRequest,
+    PlanResponse,
     RenewRequest,
     RenewResponse,
     SetDenylistRequest,
     SetDenylistResponse,
     SetFreezeRequest,
     SetFreezeResponse,
+    WatchRequest,
+    WatchResponse,
 )
 from fleetmedic.v1.local_pb2 import (
     REFUSAL_KIND_BUSY,
@@ -45,7 +57,20 @@ from fleetmedic.v1.local_pb2 import (
     Refusal,
 )
 
-IMPLEMENTED = ("Describe", "Check", "Renew", "SetDenylist", "SetFreeze", "Audit")
+IMPLEMENTED = (
+    "Describe",
+    "Check",
+    "Plan",
+    "Apply",
+    "Watch",
+    "ListOperations",
+    "Approve",
+    "Evidence",
+    "Renew",
+    "SetDenylist",
+    "SetFreeze",
+    "Audit",
+)
 DESCRIBE_WORKER = 3.0
 Whose = Callable[[grpc.ServicerContext], Peer]
 # Whether the caller still waits; raises Denied where it may call no more.
@@ -107,15 +132,43 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         received = self._clock()
         # At once: a caller learns from it that the set-up is over and the looking begins.
         context.send_initial_metadata(())
-        left = min(context.time_remaining() or budgets.CHECK, budgets.LONGEST_CALL)
+        left = _left(context)
         request.budget.FromNanoseconds(int(1e9 * min(max(seconds(request.budget), -1.0) or left, left)))
         for answer in self._streamed(LocalRequest(check=request), context, left + 1):
             yield self._stamped(answer.check, received)
 
     def Audit(self, request: AuditRequest, context: grpc.ServicerContext) -> Iterator[AuditResponse]:
-        left = min(context.time_remaining() or budgets.CHECK, budgets.LONGEST_CALL)
-        for answer in self._streamed(LocalRequest(audit=request), context, left + 1):
+        for answer in self._streamed(LocalRequest(audit=request), context, _left(context) + 1):
             yield answer.audit
+
+    def Plan(self, request: PlanRequest, context: grpc.ServicerContext) -> PlanResponse:
+        made = self._answered(LocalRequest(plan=request), context).plan
+        made.agent.CopyFrom(self._identity)
+        self._held.complete(made.standing)
+        return made
+
+    def Apply(self, request: ApplyRequest, context: grpc.ServicerContext) -> ApplyResponse:
+        made = self._changed(LocalRequest(apply=request), context, budgets.OPERATION).apply
+        self._held.complete(made.standing)
+        return made
+
+    def Watch(self, request: WatchRequest, context: grpc.ServicerContext) -> Iterator[WatchResponse]:
+        for answer in self._streamed(LocalRequest(watch=request), context, _left(context) + 1):
+            yield answer.watch
+
+    def ListOperations(self, request: ListOperationsRequest, context: grpc.ServicerContext) -> ListOperationsResponse:
+        made = self._answered(LocalRequest(list_operations=request), context).list_operations
+        self._held.complete(made.standing)
+        return made
+
+    def Approve(self, request: ApproveRequest, context: grpc.ServicerContext) -> ApproveResponse:
+        made = self._changed(LocalRequest(approve=request), context).approve
+        self._held.complete(made.standing)
+        return made
+
+    def Evidence(self, request: EvidenceRequest, context: grpc.ServicerContext) -> Iterator[EvidenceResponse]:
+        for answer in self._streamed(LocalRequest(evidence=request), context, _left(context) + 1):
+            yield answer.evidence
 
     def SetDenylist(self, request: SetDenylistRequest, context: grpc.ServicerContext) -> SetDenylistResponse:
         peer = self._whose(context)
@@ -177,15 +230,22 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         context.set_details("a new certificate is in place")
         return RenewResponse()
 
-    def _changed(self, request: LocalRequest, context: grpc.ServicerContext) -> LocalResponse:
+    def _answered(self, request: LocalRequest, context: grpc.ServicerContext) -> LocalResponse:
+        """The one answer to what only looks."""
+        (answer,) = self._streamed(request, context, min(_left(context), budgets.OPERATION))
+        return answer
+
+    def _changed(
+        self, request: LocalRequest, context: grpc.ServicerContext, patience: float = worker.CHANGE
+    ) -> LocalResponse:
         with _worker(context):
-            answer = self._told(request, self._whose(context))
+            answer = self._told(request, self._whose(context), patience)
         _pass_on_refusal(answer.refusal if answer.HasField("refusal") else None, context)
         return answer
 
-    def _told(self, request: LocalRequest, peer: Peer) -> LocalResponse:
+    def _told(self, request: LocalRequest, peer: Peer, patience: float = worker.CHANGE) -> LocalResponse:
         request.caller.CopyFrom(peer.caller())
-        return worker.told(self._ask, request)
+        return worker.told(self._ask, request, patience)
 
     def _streamed(
         self, request: LocalRequest, context: grpc.ServicerContext, patience: float
@@ -210,6 +270,10 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         elif answer.HasField("clock"):
             answer.clock.answered_time.GetCurrentTime()
         return answer
+
+
+def _left(context: grpc.ServicerContext) -> float:
+    return min(context.time_remaining() or budgets.CHECK, budgets.LONGEST_CALL)
 
 
 @contextmanager

@@ -34,8 +34,8 @@ def ask(place: Path, request: LocalRequest, patience: float, wanted: Callable[[]
             _connect(connection, place)
             connection.settimeout(None)
             frames.write(connection.fileno(), request)
-            # An audit log may hold nothing that is new to its reader.
-            whole = request.HasField("audit")
+            # A log may hold nothing that is new to its reader, and an operation may go on.
+            whole = not request.HasField("check")
             while _readable(connection, deadline, wanted) and (
                 (answer := frames.read(connection.fileno(), LocalResponse, deadline)) is not None
             ):
@@ -49,9 +49,9 @@ def ask(place: Path, request: LocalRequest, patience: float, wanted: Callable[[]
             raise WorkerAway(f"the agent's worker gave no answer: {error}") from error
 
 
-def told(ask: Ask, request: LocalRequest) -> LocalResponse:
+def told(ask: Ask, request: LocalRequest, patience: float = CHANGE) -> LocalResponse:
     """The answer to a change, which goes on though its caller leaves. WorkerAway where there is none."""
-    for answer in ask(request, CHANGE, lambda: True):
+    for answer in ask(request, patience, lambda: True):
         return answer
     raise WorkerAway("the agent's worker gave no answer")
 

@@ -18,6 +18,12 @@ METHODS: Mapping[str, str] = MappingProxyType(
         "set_denylist": "SetDenylist",
         "set_freeze": "SetFreeze",
         "audit": "Audit",
+        "plan": "Plan",
+        "apply": "Apply",
+        "watch": "Watch",
+        "list_operations": "ListOperations",
+        "approve": "Approve",
+        "evidence": "Evidence",
     }
 )
 

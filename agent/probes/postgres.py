@@ -188,7 +188,7 @@ def _seen_as(process: int) -> Iterator[None]:
         yield
         return
     user, group = procfs.owner(process)
-    parent = os.getppid()
+    parent, bound = os.getppid(), jobs.dies_with_parent()
     try:
         os.setegid(group)
         os.seteuid(user)
@@ -197,7 +197,8 @@ def _seen_as(process: int) -> Iterator[None]:
         os.seteuid(0)
         os.setegid(0)
         # The kernel forgets it with every change of user.
-        jobs.die_with(parent)
+        if bound:
+            jobs.die_with(parent)
 
 
 @cache

@@ -175,7 +175,7 @@ def run(
     gate, worker = Gate(held.trusted, clock), Worker(answers)
     house = House(lambda: freezing.read(config.trust), Notes(worker.ask, alarms, pause=0.05), held.complete)
     unkept = Unkept(worker.ask, alarms, pause=0.05)
-    made = service or AgentService(  # type: ignore[abstract]
+    made = service or AgentService(
         Identity(name=NAME, version="t"), worker.ask, gate.peer, gate.waiting, held, unkept, lambda: now.timestamp()
     )
     guard = Guard(gate, house)

@@ -46,7 +46,7 @@ def held() -> Held:
 
 
 def service(answers: Ask, users: Iterator[str] = ALICE) -> AgentService:
-    return AgentService(  # type: ignore[abstract]
+    return AgentService(
         Identity(name="db01", version="9", boot_id="b"),
         answers,
         lambda _: Peer(next(users), Role.RESPONDER, "1F", "the bastion is down"),

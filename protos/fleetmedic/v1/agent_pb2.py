@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from fleetmedic.v1 import action_pb2 as fleetmedic_dot_v1_dot_action__pb2
 from fleetmedic.v1 import finding_pb2 as fleetmedic_dot_v1_dot_finding__pb2
 from fleetmedic.v1 import policy_pb2 as fleetmedic_dot_v1_dot_policy__pb2
 from fleetmedic.v1 import snapshot_pb2 as fleetmedic_dot_v1_dot_snapshot__pb2
@@ -29,7 +30,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66leetmedic/v1/agent.proto\x12\rfleetmedic.v1\x1a\x1b\x66leetmedic/v1/finding.proto\x1a\x1a\x66leetmedic/v1/policy.proto\x1a\x1c\x66leetmedic/v1/snapshot.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"l\n\x08Identity\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x30\n\x0cstarted_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\x05\x43lock\x12\x31\n\rreceived_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\ranswered_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc5\x01\n\x08Standing\x12\x16\n\x0e\x61udit_sequence\x18\x01 \x01(\x04\x12\x12\n\naudit_head\x18\x02 \x01(\x0c\x12%\n\x06\x66reeze\x18\x03 \x01(\x0b\x32\x15.fleetmedic.v1.Freeze\x12\x19\n\x11\x64\x65nylist_sequence\x18\x04 \x01(\x04\x12;\n\x17\x63\x65rtificate_expire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61larms\x18\x06 \x03(\t\"V\n\x06\x46reeze\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12.\n\nsince_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x11\n\x0f\x44\x65scribeRequest\"\xa0\x02\n\x10\x44\x65scribeResponse\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.fleetmedic.v1.Identity\x12#\n\x05\x63lock\x18\x02 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\x12\x0f\n\x07methods\x18\x03 \x03(\t\x12\x0c\n\x04role\x18\x04 \x01(\t\x12\'\n\x05rules\x18\x05 \x03(\x0b\x32\x18.fleetmedic.v1.RuleTitle\x12&\n\x07targets\x18\x06 \x03(\x0b\x32\x15.fleetmedic.v1.Target\x12\x14\n\x0cworker_error\x18\x07 \x01(\t\x12\x0e\n\x06kernel\x18\x08 \x01(\t\x12)\n\x08standing\x18\t \x01(\x0b\x32\x17.fleetmedic.v1.Standing\"&\n\tRuleTitle\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\"\x91\x02\n\x0c\x43heckRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07include\x18\x02 \x03(\t\x12\x0f\n\x07\x65xclude\x18\x03 \x03(\t\x12\x10\n\x08services\x18\x04 \x03(\t\x12$\n\x06limits\x18\x05 \x03(\x0b\x32\x14.fleetmedic.v1.Limit\x12&\n\x07targets\x18\x06 \x03(\x0b\x32\x15.fleetmedic.v1.Target\x12\x30\n\tsnapshots\x18\x07 \x01(\x0e\x32\x1d.fleetmedic.v1.SnapshotPolicy\x12)\n\x06\x62udget\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06probes\x18\t \x03(\t\"B\n\x05Limit\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x0e\n\x06origin\x18\x04 \x01(\t\"\xb5\x02\n\rCheckResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\r\x12\x0c\n\x04last\x18\x03 \x01(\x08\x12&\n\x05\x61gent\x18\x04 \x01(\x0b\x32\x17.fleetmedic.v1.Identity\x12#\n\x05\x63lock\x18\x05 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\x12(\n\x08\x66indings\x18\x06 \x03(\x0b\x32\x16.fleetmedic.v1.Finding\x12*\n\tsnapshots\x18\x07 \x03(\x0b\x32\x17.fleetmedic.v1.Snapshot\x12\"\n\x05\x66\x61\x63ts\x18\x08 \x03(\x0b\x32\x13.fleetmedic.v1.Fact\x12)\n\x08standing\x18\t \x01(\x0b\x32\x17.fleetmedic.v1.Standing\"J\n\x0bPlanRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\'\n\x07subject\x18\x02 \x01(\x0b\x32\x16.fleetmedic.v1.Subject\"\x81\x02\n\x0cPlanResponse\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\'\n\x07subject\x18\x03 \x01(\x0b\x32\x16.fleetmedic.v1.Subject\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05\x61gent\x18\x05 \x01(\x0b\x32\x17.fleetmedic.v1.Identity\x12#\n\x05\x63lock\x18\x06 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\x12)\n\x08standing\x18\x07 \x01(\x0b\x32\x17.fleetmedic.v1.Standing\"E\n\x0c\x41pplyRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\"\x8c\x01\n\rApplyResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.fleetmedic.v1.Operation\x12#\n\x05\x63lock\x18\x02 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\x12)\n\x08standing\x18\x03 \x01(\x0b\x32\x17.fleetmedic.v1.Standing\"\xfe\x01\n\tOperation\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\'\n\x07subject\x18\x03 \x01(\x0b\x32\x16.fleetmedic.v1.Subject\x12,\n\x05state\x18\x04 \x01(\x0e\x32\x1d.fleetmedic.v1.OperationState\x12\x30\n\x0cstarted_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nended_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\naudit_head\x18\x07 \x01(\x0c\"<\n\x0cWatchRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\r\"\x81\x01\n\rWatchResponse\x12\x10\n\x08sequence\x18\x01 \x01(\r\x12\x0c\n\x04last\x18\x02 \x01(\x08\x12+\n\toperation\x18\x03 \x01(\x0b\x32\x18.fleetmedic.v1.Operation\x12#\n\x05\x63lock\x18\x04 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\"G\n\x15ListOperationsRequest\x12.\n\nsince_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x96\x01\n\x16ListOperationsResponse\x12,\n\noperations\x18\x01 \x03(\x0b\x32\x18.fleetmedic.v1.Operation\x12#\n\x05\x63lock\x18\x02 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\x12)\n\x08standing\x18\x03 \x01(\x0b\x32\x17.fleetmedic.v1.Standing\")\n\x0cRenewRequest\x12\x19\n\x11\x63\x65rtificate_chain\x18\x01 \x01(\x0c\"W\n\rRenewResponse\x12\x1b\n\x13\x63\x65rtificate_request\x18\x01 \x01(\x0c\x12)\n\x08standing\x18\x02 \x01(\x0b\x32\x17.fleetmedic.v1.Standing\")\n\x12SetDenylistRequest\x12\x13\n\x0bsigned_list\x18\x01 \x01(\x0c\"@\n\x13SetDenylistResponse\x12)\n\x08standing\x18\x01 \x01(\x0b\x32\x17.fleetmedic.v1.Standing\"2\n\x10SetFreezeRequest\x12\x0e\n\x06\x66rozen\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\">\n\x11SetFreezeResponse\x12)\n\x08standing\x18\x01 \x01(\x0b\x32\x17.fleetmedic.v1.Standing\"&\n\x0c\x41uditRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x04\"?\n\rAuditResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\x12\x0e\n\x06record\x18\x03 \x01(\x0c*\x81\x01\n\x0eSnapshotPolicy\x12\x1f\n\x1bSNAPSHOT_POLICY_UNSPECIFIED\x10\x00\x12\x19\n\x15SNAPSHOT_POLICY_NEVER\x10\x01\x12\x17\n\x13SNAPSHOT_POLICY_BAD\x10\x02\x12\x1a\n\x16SNAPSHOT_POLICY_ALWAYS\x10\x03*\xa5\x01\n\x0eOperationState\x12\x1f\n\x1bOPERATION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17OPERATION_STATE_RUNNING\x10\x01\x12\x18\n\x14OPERATION_STATE_DONE\x10\x02\x12\x1a\n\x16OPERATION_STATE_FAILED\x10\x03\x12\x1f\n\x1bOPERATION_STATE_INTERRUPTED\x10\x04\x32\xd5\x06\n\x0c\x41gentService\x12S\n\x08\x44\x65scribe\x12\x1e.fleetmedic.v1.DescribeRequest\x1a\x1f.fleetmedic.v1.DescribeResponse\"\x06\xea\xe0\x18\x02\x08\x01\x12L\n\x05\x43heck\x12\x1b.fleetmedic.v1.CheckRequest\x1a\x1c.fleetmedic.v1.CheckResponse\"\x06\xea\xe0\x18\x02\x08\x01\x30\x01\x12G\n\x04Plan\x12\x1a.fleetmedic.v1.PlanRequest\x1a\x1b.fleetmedic.v1.PlanResponse\"\x06\xea\xe0\x18\x02\x08\x02\x12N\n\x05\x41pply\x12\x1b.fleetmedic.v1.ApplyRequest\x1a\x1c.fleetmedic.v1.ApplyResponse\"\n\xea\xe0\x18\x06\x08\x02\x10\x01\x18\x01\x12L\n\x05Watch\x12\x1b.fleetmedic.v1.WatchRequest\x1a\x1c.fleetmedic.v1.WatchResponse\"\x06\xea\xe0\x18\x02\x08\x01\x30\x01\x12\x65\n\x0eListOperations\x12$.fleetmedic.v1.ListOperationsRequest\x1a%.fleetmedic.v1.ListOperationsResponse\"\x06\xea\xe0\x18\x02\x08\x01\x12L\n\x05Renew\x12\x1b.fleetmedic.v1.RenewRequest\x1a\x1c.fleetmedic.v1.RenewResponse\"\x08\xea\xe0\x18\x04\x08\x03\x10\x01\x12^\n\x0bSetDenylist\x12!.fleetmedic.v1.SetDenylistRequest\x1a\".fleetmedic.v1.SetDenylistResponse\"\x08\xea\xe0\x18\x04\x08\x02\x10\x01\x12X\n\tSetFreeze\x12\x1f.fleetmedic.v1.SetFreezeRequest\x1a .fleetmedic.v1.SetFreezeResponse\"\x08\xea\xe0\x18\x04\x08\x02\x10\x01\x12L\n\x05\x41udit\x12\x1b.fleetmedic.v1.AuditRequest\x1a\x1c.fleetmedic.v1.AuditResponse\"\x06\xea\xe0\x18\x02\x08\x02\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66leetmedic/v1/agent.proto\x12\rfleetmedic.v1\x1a\x1a\x66leetmedic/v1/action.proto\x1a\x1b\x66leetmedic/v1/finding.proto\x1a\x1a\x66leetmedic/v1/policy.proto\x1a\x1c\x66leetmedic/v1/snapshot.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"l\n\x08Identity\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x30\n\x0cstarted_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\x05\x43lock\x12\x31\n\rreceived_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\ranswered_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc5\x01\n\x08Standing\x12\x16\n\x0e\x61udit_sequence\x18\x01 \x01(\x04\x12\x12\n\naudit_head\x18\x02 \x01(\x0c\x12%\n\x06\x66reeze\x18\x03 \x01(\x0b\x32\x15.fleetmedic.v1.Freeze\x12\x19\n\x11\x64\x65nylist_sequence\x18\x04 \x01(\x04\x12;\n\x17\x63\x65rtificate_expire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61larms\x18\x06 \x03(\t\"V\n\x06\x46reeze\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12.\n\nsince_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x11\n\x0f\x44\x65scribeRequest\"\xa0\x02\n\x10\x44\x65scribeResponse\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.fleetmedic.v1.Identity\x12#\n\x05\x63lock\x18\x02 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\x12\x0f\n\x07methods\x18\x03 \x03(\t\x12\x0c\n\x04role\x18\x04 \x01(\t\x12\'\n\x05rules\x18\x05 \x03(\x0b\x32\x18.fleetmedic.v1.RuleTitle\x12&\n\x07targets\x18\x06 \x03(\x0b\x32\x15.fleetmedic.v1.Target\x12\x14\n\x0cworker_error\x18\x07 \x01(\t\x12\x0e\n\x06kernel\x18\x08 \x01(\t\x12)\n\x08standing\x18\t \x01(\x0b\x32\x17.fleetmedic.v1.Standing\"&\n\tRuleTitle\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\"\x91\x02\n\x0c\x43heckRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07include\x18\x02 \x03(\t\x12\x0f\n\x07\x65xclude\x18\x03 \x03(\t\x12\x10\n\x08services\x18\x04 \x03(\t\x12$\n\x06limits\x18\x05 \x03(\x0b\x32\x14.fleetmedic.v1.Limit\x12&\n\x07targets\x18\x06 \x03(\x0b\x32\x15.fleetmedic.v1.Target\x12\x30\n\tsnapshots\x18\x07 \x01(\x0e\x32\x1d.fleetmedic.v1.SnapshotPolicy\x12)\n\x06\x62udget\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06probes\x18\t \x03(\t\"B\n\x05Limit\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x0e\n\x06origin\x18\x04 \x01(\t\"\xb5\x02\n\rCheckResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\r\x12\x0c\n\x04last\x18\x03 \x01(\x08\x12&\n\x05\x61gent\x18\x04 \x01(\x0b\x32\x17.fleetmedic.v1.Identity\x12#\n\x05\x63lock\x18\x05 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\x12(\n\x08\x66indings\x18\x06 \x03(\x0b\x32\x16.fleetmedic.v1.Finding\x12*\n\tsnapshots\x18\x07 \x03(\x0b\x32\x17.fleetmedic.v1.Snapshot\x12\"\n\x05\x66\x61\x63ts\x18\x08 \x03(\x0b\x32\x13.fleetmedic.v1.Fact\x12)\n\x08standing\x18\t \x01(\x0b\x32\x17.fleetmedic.v1.Standing\"\x90\x01\n\x0bPlanRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\'\n\x06\x61\x63tion\x18\x03 \x01(\x0b\x32\x15.fleetmedic.v1.ActionH\x00\x12\x0e\n\x04undo\x18\x04 \x01(\tH\x00\x12\r\n\x05\x66orce\x18\x05 \x01(\x08\x12\x0e\n\x06reason\x18\x06 \x01(\tB\x07\n\x05\x61sked\"\xa9\x01\n\x0cPlanResponse\x12!\n\x04plan\x18\x01 \x01(\x0b\x32\x13.fleetmedic.v1.Plan\x12&\n\x05\x61gent\x18\x02 \x01(\x0b\x32\x17.fleetmedic.v1.Identity\x12#\n\x05\x63lock\x18\x03 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\x12)\n\x08standing\x18\x04 \x01(\x0b\x32\x17.fleetmedic.v1.Standing\"U\n\x0c\x41pplyRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\x8c\x01\n\rApplyResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.fleetmedic.v1.Operation\x12#\n\x05\x63lock\x18\x02 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\x12)\n\x08standing\x18\x03 \x01(\x0b\x32\x17.fleetmedic.v1.Standing\"<\n\x0cWatchRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\r\"\x93\x01\n\rWatchResponse\x12\"\n\x05steps\x18\x01 \x03(\x0b\x32\x13.fleetmedic.v1.Step\x12+\n\toperation\x18\x02 \x01(\x0b\x32\x18.fleetmedic.v1.Operation\x12\x0c\n\x04last\x18\x03 \x01(\x08\x12#\n\x05\x63lock\x18\x04 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\"]\n\x15ListOperationsRequest\x12.\n\nsince_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\"\x96\x01\n\x16ListOperationsResponse\x12,\n\noperations\x18\x01 \x03(\x0b\x32\x18.fleetmedic.v1.Operation\x12#\n\x05\x63lock\x18\x02 \x01(\x0b\x32\x14.fleetmedic.v1.Clock\x12)\n\x08standing\x18\x03 \x01(\x0b\x32\x17.fleetmedic.v1.Standing\"P\n\x0e\x41pproveRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x10\n\x08\x61pproved\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\"`\n\x0f\x41pproveResponse\x12\"\n\x05plans\x18\x01 \x03(\x0b\x32\x13.fleetmedic.v1.Plan\x12)\n\x08standing\x18\x02 \x01(\x0b\x32\x17.fleetmedic.v1.Standing\"5\n\x0f\x45videnceRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\">\n\x10\x45videnceResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\")\n\x0cRenewRequest\x12\x19\n\x11\x63\x65rtificate_chain\x18\x01 \x01(\x0c\"W\n\rRenewResponse\x12\x1b\n\x13\x63\x65rtificate_request\x18\x01 \x01(\x0c\x12)\n\x08standing\x18\x02 \x01(\x0b\x32\x17.fleetmedic.v1.Standing\")\n\x12SetDenylistRequest\x12\x13\n\x0bsigned_list\x18\x01 \x01(\x0c\"@\n\x13SetDenylistResponse\x12)\n\x08standing\x18\x01 \x01(\x0b\x32\x17.fleetmedic.v1.Standing\"2\n\x10SetFreezeRequest\x12\x0e\n\x06\x66rozen\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\">\n\x11SetFreezeResponse\x12)\n\x08standing\x18\x01 \x01(\x0b\x32\x17.fleetmedic.v1.Standing\"&\n\x0c\x41uditRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x04\"?\n\rAuditResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\x12\x0e\n\x06record\x18\x03 \x01(\x0c*\x81\x01\n\x0eSnapshotPolicy\x12\x1f\n\x1bSNAPSHOT_POLICY_UNSPECIFIED\x10\x00\x12\x19\n\x15SNAPSHOT_POLICY_NEVER\x10\x01\x12\x17\n\x13SNAPSHOT_POLICY_BAD\x10\x02\x12\x1a\n\x16SNAPSHOT_POLICY_ALWAYS\x10\x03\x32\x80\x08\n\x0c\x41gentService\x12S\n\x08\x44\x65scribe\x12\x1e.fleetmedic.v1.DescribeRequest\x1a\x1f.fleetmedic.v1.DescribeResponse\"\x06\xea\xe0\x18\x02\x08\x01\x12L\n\x05\x43heck\x12\x1b.fleetmedic.v1.CheckRequest\x1a\x1c.fleetmedic.v1.CheckResponse\"\x06\xea\xe0\x18\x02\x08\x01\x30\x01\x12G\n\x04Plan\x12\x1a.fleetmedic.v1.PlanRequest\x1a\x1b.fleetmedic.v1.PlanResponse\"\x06\xea\xe0\x18\x02\x08\x02\x12N\n\x05\x41pply\x12\x1b.fleetmedic.v1.ApplyRequest\x1a\x1c.fleetmedic.v1.ApplyResponse\"\n\xea\xe0\x18\x06\x08\x02\x10\x01\x18\x01\x12L\n\x05Watch\x12\x1b.fleetmedic.v1.WatchRequest\x1a\x1c.fleetmedic.v1.WatchResponse\"\x06\xea\xe0\x18\x02\x08\x01\x30\x01\x12\x65\n\x0eListOperations\x12$.fleetmedic.v1.ListOperationsRequest\x1a%.fleetmedic.v1.ListOperationsResponse\"\x06\xea\xe0\x18\x02\x08\x01\x12R\n\x07\x41pprove\x12\x1d.fleetmedic.v1.ApproveRequest\x1a\x1e.fleetmedic.v1.ApproveResponse\"\x08\xea\xe0\x18\x04\x08\x02\x10\x01\x12U\n\x08\x45vidence\x12\x1e.fleetmedic.v1.EvidenceRequest\x1a\x1f.fleetmedic.v1.EvidenceResponse\"\x06\xea\xe0\x18\x02\x08\x02\x30\x01\x12L\n\x05Renew\x12\x1b.fleetmedic.v1.RenewRequest\x1a\x1c.fleetmedic.v1.RenewResponse\"\x08\xea\xe0\x18\x04\x08\x03\x10\x01\x12^\n\x0bSetDenylist\x12!.fleetmedic.v1.SetDenylistRequest\x1a\".fleetmedic.v1.SetDenylistResponse\"\x08\xea\xe0\x18\x04\x08\x02\x10\x01\x12X\n\tSetFreeze\x12\x1f.fleetmedic.v1.SetFreezeRequest\x1a .fleetmedic.v1.SetFreezeResponse\"\x08\xea\xe0\x18\x04\x08\x02\x10\x01\x12L\n\x05\x41udit\x12\x1b.fleetmedic.v1.AuditRequest\x1a\x1c.fleetmedic.v1.AuditResponse\"\x06\xea\xe0\x18\x02\x08\x02\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +49,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGENTSERVICE'].methods_by_name['Watch']._serialized_options = b'\352\340\030\002\010\001'
   _globals['_AGENTSERVICE'].methods_by_name['ListOperations']._loaded_options = None
   _globals['_AGENTSERVICE'].methods_by_name['ListOperations']._serialized_options = b'\352\340\030\002\010\001'
+  _globals['_AGENTSERVICE'].methods_by_name['Approve']._loaded_options = None
+  _globals['_AGENTSERVICE'].methods_by_name['Approve']._serialized_options = b'\352\340\030\004\010\002\020\001'
+  _globals['_AGENTSERVICE'].methods_by_name['Evidence']._loaded_options = None
+  _globals['_AGENTSERVICE'].methods_by_name['Evidence']._serialized_options = b'\352\340\030\002\010\002'
   _globals['_AGENTSERVICE'].methods_by_name['Renew']._loaded_options = None
   _globals['_AGENTSERVICE'].methods_by_name['Renew']._serialized_options = b'\352\340\030\004\010\003\020\001'
   _globals['_AGENTSERVICE'].methods_by_name['SetDenylist']._loaded_options = None
@@ -56,64 +61,68 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGENTSERVICE'].methods_by_name['SetFreeze']._serialized_options = b'\352\340\030\004\010\002\020\001'
   _globals['_AGENTSERVICE'].methods_by_name['Audit']._loaded_options = None
   _globals['_AGENTSERVICE'].methods_by_name['Audit']._serialized_options = b'\352\340\030\002\010\002'
-  _globals['_SNAPSHOTPOLICY']._serialized_start=3401
-  _globals['_SNAPSHOTPOLICY']._serialized_end=3530
-  _globals['_OPERATIONSTATE']._serialized_start=3533
-  _globals['_OPERATIONSTATE']._serialized_end=3698
-  _globals['_IDENTITY']._serialized_start=196
-  _globals['_IDENTITY']._serialized_end=304
-  _globals['_CLOCK']._serialized_start=306
-  _globals['_CLOCK']._serialized_end=415
-  _globals['_STANDING']._serialized_start=418
-  _globals['_STANDING']._serialized_end=615
-  _globals['_FREEZE']._serialized_start=617
-  _globals['_FREEZE']._serialized_end=703
-  _globals['_DESCRIBEREQUEST']._serialized_start=705
-  _globals['_DESCRIBEREQUEST']._serialized_end=722
-  _globals['_DESCRIBERESPONSE']._serialized_start=725
-  _globals['_DESCRIBERESPONSE']._serialized_end=1013
-  _globals['_RULETITLE']._serialized_start=1015
-  _globals['_RULETITLE']._serialized_end=1053
-  _globals['_CHECKREQUEST']._serialized_start=1056
-  _globals['_CHECKREQUEST']._serialized_end=1329
-  _globals['_LIMIT']._serialized_start=1331
-  _globals['_LIMIT']._serialized_end=1397
-  _globals['_CHECKRESPONSE']._serialized_start=1400
-  _globals['_CHECKRESPONSE']._serialized_end=1709
-  _globals['_PLANREQUEST']._serialized_start=1711
-  _globals['_PLANREQUEST']._serialized_end=1785
-  _globals['_PLANRESPONSE']._serialized_start=1788
-  _globals['_PLANRESPONSE']._serialized_end=2045
-  _globals['_APPLYREQUEST']._serialized_start=2047
-  _globals['_APPLYREQUEST']._serialized_end=2116
-  _globals['_APPLYRESPONSE']._serialized_start=2119
-  _globals['_APPLYRESPONSE']._serialized_end=2259
-  _globals['_OPERATION']._serialized_start=2262
-  _globals['_OPERATION']._serialized_end=2516
-  _globals['_WATCHREQUEST']._serialized_start=2518
-  _globals['_WATCHREQUEST']._serialized_end=2578
-  _globals['_WATCHRESPONSE']._serialized_start=2581
-  _globals['_WATCHRESPONSE']._serialized_end=2710
-  _globals['_LISTOPERATIONSREQUEST']._serialized_start=2712
-  _globals['_LISTOPERATIONSREQUEST']._serialized_end=2783
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=2786
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=2936
-  _globals['_RENEWREQUEST']._serialized_start=2938
-  _globals['_RENEWREQUEST']._serialized_end=2979
-  _globals['_RENEWRESPONSE']._serialized_start=2981
-  _globals['_RENEWRESPONSE']._serialized_end=3068
-  _globals['_SETDENYLISTREQUEST']._serialized_start=3070
-  _globals['_SETDENYLISTREQUEST']._serialized_end=3111
-  _globals['_SETDENYLISTRESPONSE']._serialized_start=3113
-  _globals['_SETDENYLISTRESPONSE']._serialized_end=3177
-  _globals['_SETFREEZEREQUEST']._serialized_start=3179
-  _globals['_SETFREEZEREQUEST']._serialized_end=3229
-  _globals['_SETFREEZERESPONSE']._serialized_start=3231
-  _globals['_SETFREEZERESPONSE']._serialized_end=3293
-  _globals['_AUDITREQUEST']._serialized_start=3295
-  _globals['_AUDITREQUEST']._serialized_end=3333
-  _globals['_AUDITRESPONSE']._serialized_start=3335
-  _globals['_AUDITRESPONSE']._serialized_end=3398
-  _globals['_AGENTSERVICE']._serialized_start=3701
-  _globals['_AGENTSERVICE']._serialized_end=4554
+  _globals['_SNAPSHOTPOLICY']._serialized_start=3510
+  _globals['_SNAPSHOTPOLICY']._serialized_end=3639
+  _globals['_IDENTITY']._serialized_start=224
+  _globals['_IDENTITY']._serialized_end=332
+  _globals['_CLOCK']._serialized_start=334
+  _globals['_CLOCK']._serialized_end=443
+  _globals['_STANDING']._serialized_start=446
+  _globals['_STANDING']._serialized_end=643
+  _globals['_FREEZE']._serialized_start=645
+  _globals['_FREEZE']._serialized_end=731
+  _globals['_DESCRIBEREQUEST']._serialized_start=733
+  _globals['_DESCRIBEREQUEST']._serialized_end=750
+  _globals['_DESCRIBERESPONSE']._serialized_start=753
+  _globals['_DESCRIBERESPONSE']._serialized_end=1041
+  _globals['_RULETITLE']._serialized_start=1043
+  _globals['_RULETITLE']._serialized_end=1081
+  _globals['_CHECKREQUEST']._serialized_start=1084
+  _globals['_CHECKREQUEST']._serialized_end=1357
+  _globals['_LIMIT']._serialized_start=1359
+  _globals['_LIMIT']._serialized_end=1425
+  _globals['_CHECKRESPONSE']._serialized_start=1428
+  _globals['_CHECKRESPONSE']._serialized_end=1737
+  _globals['_PLANREQUEST']._serialized_start=1740
+  _globals['_PLANREQUEST']._serialized_end=1884
+  _globals['_PLANRESPONSE']._serialized_start=1887
+  _globals['_PLANRESPONSE']._serialized_end=2056
+  _globals['_APPLYREQUEST']._serialized_start=2058
+  _globals['_APPLYREQUEST']._serialized_end=2143
+  _globals['_APPLYRESPONSE']._serialized_start=2146
+  _globals['_APPLYRESPONSE']._serialized_end=2286
+  _globals['_WATCHREQUEST']._serialized_start=2288
+  _globals['_WATCHREQUEST']._serialized_end=2348
+  _globals['_WATCHRESPONSE']._serialized_start=2351
+  _globals['_WATCHRESPONSE']._serialized_end=2498
+  _globals['_LISTOPERATIONSREQUEST']._serialized_start=2500
+  _globals['_LISTOPERATIONSREQUEST']._serialized_end=2593
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=2596
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=2746
+  _globals['_APPROVEREQUEST']._serialized_start=2748
+  _globals['_APPROVEREQUEST']._serialized_end=2828
+  _globals['_APPROVERESPONSE']._serialized_start=2830
+  _globals['_APPROVERESPONSE']._serialized_end=2926
+  _globals['_EVIDENCEREQUEST']._serialized_start=2928
+  _globals['_EVIDENCEREQUEST']._serialized_end=2981
+  _globals['_EVIDENCERESPONSE']._serialized_start=2983
+  _globals['_EVIDENCERESPONSE']._serialized_end=3045
+  _globals['_RENEWREQUEST']._serialized_start=3047
+  _globals['_RENEWREQUEST']._serialized_end=3088
+  _globals['_RENEWRESPONSE']._serialized_start=3090
+  _globals['_RENEWRESPONSE']._serialized_end=3177
+  _globals['_SETDENYLISTREQUEST']._serialized_start=3179
+  _globals['_SETDENYLISTREQUEST']._serialized_end=3220
+  _globals['_SETDENYLISTRESPONSE']._serialized_start=3222
+  _globals['_SETDENYLISTRESPONSE']._serialized_end=3286
+  _globals['_SETFREEZEREQUEST']._serialized_start=3288
+  _globals['_SETFREEZEREQUEST']._serialized_end=3338
+  _globals['_SETFREEZERESPONSE']._serialized_start=3340
+  _globals['_SETFREEZERESPONSE']._serialized_end=3402
+  _globals['_AUDITREQUEST']._serialized_start=3404
+  _globals['_AUDITREQUEST']._serialized_end=3442
+  _globals['_AUDITRESPONSE']._serialized_start=3444
+  _globals['_AUDITRESPONSE']._serialized_end=3507
+  _globals['_AGENTSERVICE']._serialized_start=3642
+  _globals['_AGENTSERVICE']._serialized_end=4666
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from fleetmedic.v1 import action_pb2 as _action_pb2
 from fleetmedic.v1 import finding_pb2 as _finding_pb2
 from fleetmedic.v1 import snapshot_pb2 as _snapshot_pb2
 from google.protobuf import descriptor as _descriptor
@@ -43,27 +44,6 @@ SNAPSHOT_POLICY_BAD: SnapshotPolicy.ValueType  # 2
 """Where something is warn, crit or error."""
 SNAPSHOT_POLICY_ALWAYS: SnapshotPolicy.ValueType  # 3
 Global___SnapshotPolicy: _TypeAlias = SnapshotPolicy  # noqa: Y015
-
-class _OperationState:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _OperationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OperationState.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    OPERATION_STATE_UNSPECIFIED: _OperationState.ValueType  # 0
-    OPERATION_STATE_RUNNING: _OperationState.ValueType  # 1
-    OPERATION_STATE_DONE: _OperationState.ValueType  # 2
-    OPERATION_STATE_FAILED: _OperationState.ValueType  # 3
-    OPERATION_STATE_INTERRUPTED: _OperationState.ValueType  # 4
-
-class OperationState(_OperationState, metaclass=_OperationStateEnumTypeWrapper): ...
-
-OPERATION_STATE_UNSPECIFIED: OperationState.ValueType  # 0
-OPERATION_STATE_RUNNING: OperationState.ValueType  # 1
-OPERATION_STATE_DONE: OperationState.ValueType  # 2
-OPERATION_STATE_FAILED: OperationState.ValueType  # 3
-OPERATION_STATE_INTERRUPTED: OperationState.ValueType  # 4
-Global___OperationState: _TypeAlias = OperationState  # noqa: Y015
 
 @_typing.final
 class Identity(_message.Message):
@@ -432,26 +412,43 @@ Global___CheckResponse: _TypeAlias = CheckResponse  # noqa: Y015
 
 @_typing.final
 class PlanRequest(_message.Message):
-    """The action is a closed, typed oneof; its arms come with the actions, from field 16 on."""
+    """What an action would do; nothing is changed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
-    SUBJECT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    UNDO_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
+    name: _builtins.str
+    """For the plans of one command on many hosts, such as P-94QZ; approvals go by it."""
+    undo: _builtins.str
+    """An operation to undo."""
+    force: _builtins.bool
+    """Past the rate limit of one target; needs a reason, and is recorded."""
+    reason: _builtins.str
     @_builtins.property
-    def subject(self) -> _finding_pb2.Subject: ...
+    def action(self) -> _action_pb2.Action: ...
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
-        subject: _finding_pb2.Subject | None = ...,
+        name: _builtins.str = ...,
+        action: _action_pb2.Action | None = ...,
+        undo: _builtins.str = ...,
+        force: _builtins.bool = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "asked", b"asked", "undo", b"undo"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "asked", b"asked", "force", b"force", "name", b"name", "reason", b"reason", "request_id", b"request_id", "undo", b"undo"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_asked: _TypeAlias = _typing.Literal["action", "undo"]  # noqa: Y015
+    _WhichOneofArgType_asked: _TypeAlias = _typing.Literal["asked", b"asked"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_asked) -> _WhichOneofReturnType_asked | None: ...
 
 Global___PlanRequest: _TypeAlias = PlanRequest  # noqa: Y015
 
@@ -459,20 +456,12 @@ Global___PlanRequest: _TypeAlias = PlanRequest  # noqa: Y015
 class PlanResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    PLAN_ID_FIELD_NUMBER: _builtins.int
-    DIGEST_FIELD_NUMBER: _builtins.int
-    SUBJECT_FIELD_NUMBER: _builtins.int
-    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
     CLOCK_FIELD_NUMBER: _builtins.int
     STANDING_FIELD_NUMBER: _builtins.int
-    plan_id: _builtins.str
-    digest: _builtins.bytes
-    """Over identities and the bounds of counts; Apply must name it."""
     @_builtins.property
-    def subject(self) -> _finding_pb2.Subject: ...
-    @_builtins.property
-    def expire_time(self) -> _timestamp_pb2.Timestamp: ...
+    def plan(self) -> _action_pb2.Plan: ...
     @_builtins.property
     def agent(self) -> Global___Identity: ...
     @_builtins.property
@@ -482,17 +471,14 @@ class PlanResponse(_message.Message):
     def __init__(
         self,
         *,
-        plan_id: _builtins.str = ...,
-        digest: _builtins.bytes = ...,
-        subject: _finding_pb2.Subject | None = ...,
-        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        plan: _action_pb2.Plan | None = ...,
         agent: Global___Identity | None = ...,
         clock: Global___Clock | None = ...,
         standing: Global___Standing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "clock", b"clock", "expire_time", b"expire_time", "standing", b"standing", "subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "clock", b"clock", "plan", b"plan", "standing", b"standing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "clock", b"clock", "digest", b"digest", "expire_time", b"expire_time", "plan_id", b"plan_id", "standing", b"standing", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "clock", b"clock", "plan", b"plan", "standing", b"standing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -505,20 +491,23 @@ class ApplyRequest(_message.Message):
     OPERATION_ID_FIELD_NUMBER: _builtins.int
     PLAN_ID_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     operation_id: _builtins.str
-    """The caller's; the same id again gives the stored answer."""
+    """The caller's; the same id and digest again give the stored answer."""
     plan_id: _builtins.str
     digest: _builtins.bytes
+    reason: _builtins.str
     def __init__(
         self,
         *,
         operation_id: _builtins.str = ...,
         plan_id: _builtins.str = ...,
         digest: _builtins.bytes = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "operation_id", b"operation_id", "plan_id", b"plan_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "operation_id", b"operation_id", "plan_id", b"plan_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -526,13 +515,15 @@ Global___ApplyRequest: _TypeAlias = ApplyRequest  # noqa: Y015
 
 @_typing.final
 class ApplyResponse(_message.Message):
+    """The operation as it stands when it has begun, or is refused no more."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     OPERATION_FIELD_NUMBER: _builtins.int
     CLOCK_FIELD_NUMBER: _builtins.int
     STANDING_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def operation(self) -> Global___Operation: ...
+    def operation(self) -> _action_pb2.Operation: ...
     @_builtins.property
     def clock(self) -> Global___Clock: ...
     @_builtins.property
@@ -540,7 +531,7 @@ class ApplyResponse(_message.Message):
     def __init__(
         self,
         *,
-        operation: Global___Operation | None = ...,
+        operation: _action_pb2.Operation | None = ...,
         clock: Global___Clock | None = ...,
         standing: Global___Standing | None = ...,
     ) -> None: ...
@@ -553,47 +544,6 @@ class ApplyResponse(_message.Message):
 Global___ApplyResponse: _TypeAlias = ApplyResponse  # noqa: Y015
 
 @_typing.final
-class Operation(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    OPERATION_ID_FIELD_NUMBER: _builtins.int
-    DIGEST_FIELD_NUMBER: _builtins.int
-    SUBJECT_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    STARTED_TIME_FIELD_NUMBER: _builtins.int
-    ENDED_TIME_FIELD_NUMBER: _builtins.int
-    AUDIT_HEAD_FIELD_NUMBER: _builtins.int
-    operation_id: _builtins.str
-    digest: _builtins.bytes
-    state: Global___OperationState.ValueType
-    audit_head: _builtins.bytes
-    """The hash of the audit record it ended with."""
-    @_builtins.property
-    def subject(self) -> _finding_pb2.Subject: ...
-    @_builtins.property
-    def started_time(self) -> _timestamp_pb2.Timestamp: ...
-    @_builtins.property
-    def ended_time(self) -> _timestamp_pb2.Timestamp: ...
-    def __init__(
-        self,
-        *,
-        operation_id: _builtins.str = ...,
-        digest: _builtins.bytes = ...,
-        subject: _finding_pb2.Subject | None = ...,
-        state: Global___OperationState.ValueType = ...,
-        started_time: _timestamp_pb2.Timestamp | None = ...,
-        ended_time: _timestamp_pb2.Timestamp | None = ...,
-        audit_head: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ended_time", b"ended_time", "started_time", b"started_time", "subject", b"subject"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_head", b"audit_head", "digest", b"digest", "ended_time", b"ended_time", "operation_id", b"operation_id", "started_time", b"started_time", "state", b"state", "subject", b"subject"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Operation: _TypeAlias = Operation  # noqa: Y015
-
-@_typing.final
 class WatchRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -601,6 +551,7 @@ class WatchRequest(_message.Message):
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     operation_id: _builtins.str
     after_sequence: _builtins.int
+    """Steps after this one."""
     def __init__(
         self,
         *,
@@ -619,27 +570,30 @@ Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
 class WatchResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    SEQUENCE_FIELD_NUMBER: _builtins.int
-    LAST_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     OPERATION_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
     CLOCK_FIELD_NUMBER: _builtins.int
-    sequence: _builtins.int
     last: _builtins.bool
     @_builtins.property
-    def operation(self) -> Global___Operation: ...
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Step]: ...
+    @_builtins.property
+    def operation(self) -> _action_pb2.Operation:
+        """In the last message: how it ended."""
+
     @_builtins.property
     def clock(self) -> Global___Clock: ...
     def __init__(
         self,
         *,
-        sequence: _builtins.int = ...,
+        steps: _abc.Iterable[_action_pb2.Step] | None = ...,
+        operation: _action_pb2.Operation | None = ...,
         last: _builtins.bool = ...,
-        operation: Global___Operation | None = ...,
         clock: Global___Clock | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "operation", b"operation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "last", b"last", "operation", b"operation", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "last", b"last", "operation", b"operation", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -650,16 +604,20 @@ class ListOperationsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SINCE_TIME_FIELD_NUMBER: _builtins.int
+    OPERATION_ID_FIELD_NUMBER: _builtins.int
+    operation_id: _builtins.str
+    """One alone."""
     @_builtins.property
     def since_time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
         since_time: _timestamp_pb2.Timestamp | None = ...,
+        operation_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation_id", b"operation_id", "since_time", b"since_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -673,7 +631,7 @@ class ListOperationsResponse(_message.Message):
     CLOCK_FIELD_NUMBER: _builtins.int
     STANDING_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Operation]: ...
+    def operations(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Operation]: ...
     @_builtins.property
     def clock(self) -> Global___Clock: ...
     @_builtins.property
@@ -681,7 +639,7 @@ class ListOperationsResponse(_message.Message):
     def __init__(
         self,
         *,
-        operations: _abc.Iterable[Global___Operation] | None = ...,
+        operations: _abc.Iterable[_action_pb2.Operation] | None = ...,
         clock: Global___Clock | None = ...,
         standing: Global___Standing | None = ...,
     ) -> None: ...
@@ -692,6 +650,111 @@ class ListOperationsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListOperationsResponse: _TypeAlias = ListOperationsResponse  # noqa: Y015
+
+@_typing.final
+class ApproveRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    APPROVED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The plans of that name on this host, made by somebody else."""
+    digest: _builtins.bytes
+    """Empty: only shows them."""
+    approved: _builtins.bool
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        digest: _builtins.bytes = ...,
+        approved: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "digest", b"digest", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveRequest: _TypeAlias = ApproveRequest  # noqa: Y015
+
+@_typing.final
+class ApproveResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLANS_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plans(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Plan]: ...
+    @_builtins.property
+    def standing(self) -> Global___Standing: ...
+    def __init__(
+        self,
+        *,
+        plans: _abc.Iterable[_action_pb2.Plan] | None = ...,
+        standing: Global___Standing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["standing", b"standing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plans", b"plans", "standing", b"standing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveResponse: _TypeAlias = ApproveResponse  # noqa: Y015
+
+@_typing.final
+class EvidenceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    operation_id: _builtins.str
+    name: _builtins.str
+    """A name of its evidence; empty for all of it."""
+    def __init__(
+        self,
+        *,
+        operation_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "operation_id", b"operation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvidenceRequest: _TypeAlias = EvidenceRequest  # noqa: Y015
+
+@_typing.final
+class EvidenceResponse(_message.Message):
+    """A piece; those of one name come in their order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    data: _builtins.bytes
+    sha256: _builtins.bytes
+    """With the last piece of a name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+        sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "name", b"name", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvidenceResponse: _TypeAlias = EvidenceResponse  # noqa: Y015
 
 @_typing.final
 class RenewRequest(_message.Message):

@@ -65,6 +65,16 @@ class AgentServiceStub(object):
                 request_serializer=fleetmedic_dot_v1_dot_agent__pb2.ListOperationsRequest.SerializeToString,
                 response_deserializer=fleetmedic_dot_v1_dot_agent__pb2.ListOperationsResponse.FromString,
                 _registered_method=True)
+        self.Approve = channel.unary_unary(
+                '/fleetmedic.v1.AgentService/Approve',
+                request_serializer=fleetmedic_dot_v1_dot_agent__pb2.ApproveRequest.SerializeToString,
+                response_deserializer=fleetmedic_dot_v1_dot_agent__pb2.ApproveResponse.FromString,
+                _registered_method=True)
+        self.Evidence = channel.unary_stream(
+                '/fleetmedic.v1.AgentService/Evidence',
+                request_serializer=fleetmedic_dot_v1_dot_agent__pb2.EvidenceRequest.SerializeToString,
+                response_deserializer=fleetmedic_dot_v1_dot_agent__pb2.EvidenceResponse.FromString,
+                _registered_method=True)
         self.Renew = channel.unary_unary(
                 '/fleetmedic.v1.AgentService/Renew',
                 request_serializer=fleetmedic_dot_v1_dot_agent__pb2.RenewRequest.SerializeToString,
@@ -130,6 +140,20 @@ class AgentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Approve(self, request, context):
+        """A second person's word on a plan that needs it; without a digest the plans are only shown.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Evidence(self, request, context):
+        """What was kept before a change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Renew(self, request, context):
         """A new key and certificate for the agent itself, in two calls: it asks for one, and is given it.
         """
@@ -190,6 +214,16 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.ListOperations,
                     request_deserializer=fleetmedic_dot_v1_dot_agent__pb2.ListOperationsRequest.FromString,
                     response_serializer=fleetmedic_dot_v1_dot_agent__pb2.ListOperationsResponse.SerializeToString,
+            ),
+            'Approve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Approve,
+                    request_deserializer=fleetmedic_dot_v1_dot_agent__pb2.ApproveRequest.FromString,
+                    response_serializer=fleetmedic_dot_v1_dot_agent__pb2.ApproveResponse.SerializeToString,
+            ),
+            'Evidence': grpc.unary_stream_rpc_method_handler(
+                    servicer.Evidence,
+                    request_deserializer=fleetmedic_dot_v1_dot_agent__pb2.EvidenceRequest.FromString,
+                    response_serializer=fleetmedic_dot_v1_dot_agent__pb2.EvidenceResponse.SerializeToString,
             ),
             'Renew': grpc.unary_unary_rpc_method_handler(
                     servicer.Renew,
@@ -375,6 +409,60 @@ class AgentService(object):
             '/fleetmedic.v1.AgentService/ListOperations',
             fleetmedic_dot_v1_dot_agent__pb2.ListOperationsRequest.SerializeToString,
             fleetmedic_dot_v1_dot_agent__pb2.ListOperationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Approve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmedic.v1.AgentService/Approve',
+            fleetmedic_dot_v1_dot_agent__pb2.ApproveRequest.SerializeToString,
+            fleetmedic_dot_v1_dot_agent__pb2.ApproveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Evidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fleetmedic.v1.AgentService/Evidence',
+            fleetmedic_dot_v1_dot_agent__pb2.EvidenceRequest.SerializeToString,
+            fleetmedic_dot_v1_dot_agent__pb2.EvidenceResponse.FromString,
             options,
             channel_credentials,
             insecure,

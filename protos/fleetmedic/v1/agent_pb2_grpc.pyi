@@ -42,6 +42,10 @@ class AgentServiceStub:
     Watch: _grpc.UnaryStreamMultiCallable[_agent_pb2.WatchRequest, _agent_pb2.WatchResponse]
     """Views an operation; a broken stream is taken up again after a sequence number."""
     ListOperations: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ListOperationsRequest, _agent_pb2.ListOperationsResponse]
+    Approve: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ApproveRequest, _agent_pb2.ApproveResponse]
+    """A second person's word on a plan that needs it; without a digest the plans are only shown."""
+    Evidence: _grpc.UnaryStreamMultiCallable[_agent_pb2.EvidenceRequest, _agent_pb2.EvidenceResponse]
+    """What was kept before a change."""
     Renew: _grpc.UnaryUnaryMultiCallable[_agent_pb2.RenewRequest, _agent_pb2.RenewResponse]
     """A new key and certificate for the agent itself, in two calls: it asks for one, and is given it."""
     SetDenylist: _grpc.UnaryUnaryMultiCallable[_agent_pb2.SetDenylistRequest, _agent_pb2.SetDenylistResponse]
@@ -65,6 +69,10 @@ class AgentServiceAsyncStub(AgentServiceStub):
     Watch: _aio.UnaryStreamMultiCallable[_agent_pb2.WatchRequest, _agent_pb2.WatchResponse]  # type: ignore[assignment]
     """Views an operation; a broken stream is taken up again after a sequence number."""
     ListOperations: _aio.UnaryUnaryMultiCallable[_agent_pb2.ListOperationsRequest, _agent_pb2.ListOperationsResponse]  # type: ignore[assignment]
+    Approve: _aio.UnaryUnaryMultiCallable[_agent_pb2.ApproveRequest, _agent_pb2.ApproveResponse]  # type: ignore[assignment]
+    """A second person's word on a plan that needs it; without a digest the plans are only shown."""
+    Evidence: _aio.UnaryStreamMultiCallable[_agent_pb2.EvidenceRequest, _agent_pb2.EvidenceResponse]  # type: ignore[assignment]
+    """What was kept before a change."""
     Renew: _aio.UnaryUnaryMultiCallable[_agent_pb2.RenewRequest, _agent_pb2.RenewResponse]  # type: ignore[assignment]
     """A new key and certificate for the agent itself, in two calls: it asks for one, and is given it."""
     SetDenylist: _aio.UnaryUnaryMultiCallable[_agent_pb2.SetDenylistRequest, _agent_pb2.SetDenylistResponse]  # type: ignore[assignment]
@@ -121,6 +129,22 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_pb2.ListOperationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_pb2.ListOperationsResponse, _abc.Awaitable[_agent_pb2.ListOperationsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Approve(
+        self,
+        request: _agent_pb2.ApproveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.ApproveResponse, _abc.Awaitable[_agent_pb2.ApproveResponse]]:
+        """A second person's word on a plan that needs it; without a digest the plans are only shown."""
+
+    @_abc_1.abstractmethod
+    def Evidence(
+        self,
+        request: _agent_pb2.EvidenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_agent_pb2.EvidenceResponse], _abc.AsyncIterator[_agent_pb2.EvidenceResponse]]:
+        """What was kept before a change."""
 
     @_abc_1.abstractmethod
     def Renew(

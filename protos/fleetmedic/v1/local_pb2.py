@@ -25,25 +25,25 @@ _sym_db = _symbol_database.Default()
 from fleetmedic.v1 import agent_pb2 as fleetmedic_dot_v1_dot_agent__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66leetmedic/v1/local.proto\x12\rfleetmedic.v1\x1a\x19\x66leetmedic/v1/agent.proto\"\xe9\x02\n\x0cLocalRequest\x12%\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x15.fleetmedic.v1.Caller\x12\x32\n\x08\x64\x65scribe\x18\x02 \x01(\x0b\x32\x1e.fleetmedic.v1.DescribeRequestH\x00\x12,\n\x05\x63heck\x18\x03 \x01(\x0b\x32\x1b.fleetmedic.v1.CheckRequestH\x00\x12\x39\n\x0cset_denylist\x18\x04 \x01(\x0b\x32!.fleetmedic.v1.SetDenylistRequestH\x00\x12\x35\n\nset_freeze\x18\x05 \x01(\x0b\x32\x1f.fleetmedic.v1.SetFreezeRequestH\x00\x12,\n\x05\x61udit\x18\x06 \x01(\x0b\x32\x1b.fleetmedic.v1.AuditRequestH\x00\x12%\n\x05noted\x18\x07 \x01(\x0b\x32\x14.fleetmedic.v1.NotedH\x00\x42\t\n\x07request\"I\n\x06\x43\x61ller\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x13\n\x0b\x62reak_glass\x18\x03 \x01(\t\x12\x0e\n\x06serial\x18\x04 \x01(\t\"8\n\x05Noted\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"\xfc\x02\n\rLocalResponse\x12\x33\n\x08\x64\x65scribe\x18\x01 \x01(\x0b\x32\x1f.fleetmedic.v1.DescribeResponseH\x00\x12-\n\x05\x63heck\x18\x02 \x01(\x0b\x32\x1c.fleetmedic.v1.CheckResponseH\x00\x12)\n\x07refusal\x18\x03 \x01(\x0b\x32\x16.fleetmedic.v1.RefusalH\x00\x12:\n\x0cset_denylist\x18\x04 \x01(\x0b\x32\".fleetmedic.v1.SetDenylistResponseH\x00\x12\x36\n\nset_freeze\x18\x05 \x01(\x0b\x32 .fleetmedic.v1.SetFreezeResponseH\x00\x12-\n\x05\x61udit\x18\x06 \x01(\x0b\x32\x1c.fleetmedic.v1.AuditResponseH\x00\x12-\n\x05noted\x18\x07 \x01(\x0b\x32\x1c.fleetmedic.v1.NotedResponseH\x00\x42\n\n\x08response\":\n\rNotedResponse\x12)\n\x08standing\x18\x01 \x01(\x0b\x32\x17.fleetmedic.v1.Standing\"C\n\x07Refusal\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.fleetmedic.v1.RefusalKind\x12\x0e\n\x06reason\x18\x02 \x01(\t*\xd9\x01\n\x0bRefusalKind\x12\x1c\n\x18REFUSAL_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14REFUSAL_KIND_INVALID\x10\x01\x12\x1e\n\x1aREFUSAL_KIND_NOT_PERMITTED\x10\x02\x12\x19\n\x15REFUSAL_KIND_INTERNAL\x10\x03\x12\x1a\n\x16REFUSAL_KIND_NOT_FOUND\x10\x04\x12\x15\n\x11REFUSAL_KIND_BUSY\x10\x05\x12$\n REFUSAL_KIND_FAILED_PRECONDITION\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66leetmedic/v1/local.proto\x12\rfleetmedic.v1\x1a\x19\x66leetmedic/v1/agent.proto\"\x98\x05\n\x0cLocalRequest\x12%\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x15.fleetmedic.v1.Caller\x12\x32\n\x08\x64\x65scribe\x18\x02 \x01(\x0b\x32\x1e.fleetmedic.v1.DescribeRequestH\x00\x12,\n\x05\x63heck\x18\x03 \x01(\x0b\x32\x1b.fleetmedic.v1.CheckRequestH\x00\x12\x39\n\x0cset_denylist\x18\x04 \x01(\x0b\x32!.fleetmedic.v1.SetDenylistRequestH\x00\x12\x35\n\nset_freeze\x18\x05 \x01(\x0b\x32\x1f.fleetmedic.v1.SetFreezeRequestH\x00\x12,\n\x05\x61udit\x18\x06 \x01(\x0b\x32\x1b.fleetmedic.v1.AuditRequestH\x00\x12%\n\x05noted\x18\x07 \x01(\x0b\x32\x14.fleetmedic.v1.NotedH\x00\x12*\n\x04plan\x18\x08 \x01(\x0b\x32\x1a.fleetmedic.v1.PlanRequestH\x00\x12,\n\x05\x61pply\x18\t \x01(\x0b\x32\x1b.fleetmedic.v1.ApplyRequestH\x00\x12,\n\x05watch\x18\n \x01(\x0b\x32\x1b.fleetmedic.v1.WatchRequestH\x00\x12?\n\x0flist_operations\x18\x0b \x01(\x0b\x32$.fleetmedic.v1.ListOperationsRequestH\x00\x12\x30\n\x07\x61pprove\x18\x0c \x01(\x0b\x32\x1d.fleetmedic.v1.ApproveRequestH\x00\x12\x32\n\x08\x65vidence\x18\r \x01(\x0b\x32\x1e.fleetmedic.v1.EvidenceRequestH\x00\x42\t\n\x07request\"I\n\x06\x43\x61ller\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x13\n\x0b\x62reak_glass\x18\x03 \x01(\t\x12\x0e\n\x06serial\x18\x04 \x01(\t\"8\n\x05Noted\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"\xb1\x05\n\rLocalResponse\x12\x33\n\x08\x64\x65scribe\x18\x01 \x01(\x0b\x32\x1f.fleetmedic.v1.DescribeResponseH\x00\x12-\n\x05\x63heck\x18\x02 \x01(\x0b\x32\x1c.fleetmedic.v1.CheckResponseH\x00\x12)\n\x07refusal\x18\x03 \x01(\x0b\x32\x16.fleetmedic.v1.RefusalH\x00\x12:\n\x0cset_denylist\x18\x04 \x01(\x0b\x32\".fleetmedic.v1.SetDenylistResponseH\x00\x12\x36\n\nset_freeze\x18\x05 \x01(\x0b\x32 .fleetmedic.v1.SetFreezeResponseH\x00\x12-\n\x05\x61udit\x18\x06 \x01(\x0b\x32\x1c.fleetmedic.v1.AuditResponseH\x00\x12-\n\x05noted\x18\x07 \x01(\x0b\x32\x1c.fleetmedic.v1.NotedResponseH\x00\x12+\n\x04plan\x18\x08 \x01(\x0b\x32\x1b.fleetmedic.v1.PlanResponseH\x00\x12-\n\x05\x61pply\x18\t \x01(\x0b\x32\x1c.fleetmedic.v1.ApplyResponseH\x00\x12-\n\x05watch\x18\n \x01(\x0b\x32\x1c.fleetmedic.v1.WatchResponseH\x00\x12@\n\x0flist_operations\x18\x0b \x01(\x0b\x32%.fleetmedic.v1.ListOperationsResponseH\x00\x12\x31\n\x07\x61pprove\x18\x0c \x01(\x0b\x32\x1e.fleetmedic.v1.ApproveResponseH\x00\x12\x33\n\x08\x65vidence\x18\r \x01(\x0b\x32\x1f.fleetmedic.v1.EvidenceResponseH\x00\x42\n\n\x08response\":\n\rNotedResponse\x12)\n\x08standing\x18\x01 \x01(\x0b\x32\x17.fleetmedic.v1.Standing\"C\n\x07Refusal\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.fleetmedic.v1.RefusalKind\x12\x0e\n\x06reason\x18\x02 \x01(\t*\xd9\x01\n\x0bRefusalKind\x12\x1c\n\x18REFUSAL_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14REFUSAL_KIND_INVALID\x10\x01\x12\x1e\n\x1aREFUSAL_KIND_NOT_PERMITTED\x10\x02\x12\x19\n\x15REFUSAL_KIND_INTERNAL\x10\x03\x12\x1a\n\x16REFUSAL_KIND_NOT_FOUND\x10\x04\x12\x15\n\x11REFUSAL_KIND_BUSY\x10\x05\x12$\n REFUSAL_KIND_FAILED_PRECONDITION\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fleetmedic.v1.local_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REFUSALKIND']._serialized_start=1081
-  _globals['_REFUSALKIND']._serialized_end=1298
+  _globals['_REFUSALKIND']._serialized_start=1693
+  _globals['_REFUSALKIND']._serialized_end=1910
   _globals['_LOCALREQUEST']._serialized_start=72
-  _globals['_LOCALREQUEST']._serialized_end=433
-  _globals['_CALLER']._serialized_start=435
-  _globals['_CALLER']._serialized_end=508
-  _globals['_NOTED']._serialized_start=510
-  _globals['_NOTED']._serialized_end=566
-  _globals['_LOCALRESPONSE']._serialized_start=569
-  _globals['_LOCALRESPONSE']._serialized_end=949
-  _globals['_NOTEDRESPONSE']._serialized_start=951
-  _globals['_NOTEDRESPONSE']._serialized_end=1009
-  _globals['_REFUSAL']._serialized_start=1011
-  _globals['_REFUSAL']._serialized_end=1078
+  _globals['_LOCALREQUEST']._serialized_end=736
+  _globals['_CALLER']._serialized_start=738
+  _globals['_CALLER']._serialized_end=811
+  _globals['_NOTED']._serialized_start=813
+  _globals['_NOTED']._serialized_end=869
+  _globals['_LOCALRESPONSE']._serialized_start=872
+  _globals['_LOCALRESPONSE']._serialized_end=1561
+  _globals['_NOTEDRESPONSE']._serialized_start=1563
+  _globals['_NOTEDRESPONSE']._serialized_end=1621
+  _globals['_REFUSAL']._serialized_start=1623
+  _globals['_REFUSAL']._serialized_end=1690
 # @@protoc_insertion_point(module_scope)

@@ -60,6 +60,12 @@ class LocalRequest(_message.Message):
     SET_FREEZE_FIELD_NUMBER: _builtins.int
     AUDIT_FIELD_NUMBER: _builtins.int
     NOTED_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    APPLY_FIELD_NUMBER: _builtins.int
+    WATCH_FIELD_NUMBER: _builtins.int
+    LIST_OPERATIONS_FIELD_NUMBER: _builtins.int
+    APPROVE_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def caller(self) -> Global___Caller: ...
     @_builtins.property
@@ -76,6 +82,18 @@ class LocalRequest(_message.Message):
     def noted(self) -> Global___Noted:
         """For the record alone: what the front refused, or does itself."""
 
+    @_builtins.property
+    def plan(self) -> _agent_pb2.PlanRequest: ...
+    @_builtins.property
+    def apply(self) -> _agent_pb2.ApplyRequest: ...
+    @_builtins.property
+    def watch(self) -> _agent_pb2.WatchRequest: ...
+    @_builtins.property
+    def list_operations(self) -> _agent_pb2.ListOperationsRequest: ...
+    @_builtins.property
+    def approve(self) -> _agent_pb2.ApproveRequest: ...
+    @_builtins.property
+    def evidence(self) -> _agent_pb2.EvidenceRequest: ...
     def __init__(
         self,
         *,
@@ -86,12 +104,18 @@ class LocalRequest(_message.Message):
         set_freeze: _agent_pb2.SetFreezeRequest | None = ...,
         audit: _agent_pb2.AuditRequest | None = ...,
         noted: Global___Noted | None = ...,
+        plan: _agent_pb2.PlanRequest | None = ...,
+        apply: _agent_pb2.ApplyRequest | None = ...,
+        watch: _agent_pb2.WatchRequest | None = ...,
+        list_operations: _agent_pb2.ListOperationsRequest | None = ...,
+        approve: _agent_pb2.ApproveRequest | None = ...,
+        evidence: _agent_pb2.EvidenceRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "caller", b"caller", "check", b"check", "describe", b"describe", "noted", b"noted", "request", b"request", "set_denylist", b"set_denylist", "set_freeze", b"set_freeze"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "approve", b"approve", "audit", b"audit", "caller", b"caller", "check", b"check", "describe", b"describe", "evidence", b"evidence", "list_operations", b"list_operations", "noted", b"noted", "plan", b"plan", "request", b"request", "set_denylist", b"set_denylist", "set_freeze", b"set_freeze", "watch", b"watch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "caller", b"caller", "check", b"check", "describe", b"describe", "noted", b"noted", "request", b"request", "set_denylist", b"set_denylist", "set_freeze", b"set_freeze"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "approve", b"approve", "audit", b"audit", "caller", b"caller", "check", b"check", "describe", b"describe", "evidence", b"evidence", "list_operations", b"list_operations", "noted", b"noted", "plan", b"plan", "request", b"request", "set_denylist", b"set_denylist", "set_freeze", b"set_freeze", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["describe", "check", "set_denylist", "set_freeze", "audit", "noted"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["describe", "check", "set_denylist", "set_freeze", "audit", "noted", "plan", "apply", "watch", "list_operations", "approve", "evidence"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -168,6 +192,12 @@ class LocalResponse(_message.Message):
     SET_FREEZE_FIELD_NUMBER: _builtins.int
     AUDIT_FIELD_NUMBER: _builtins.int
     NOTED_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    APPLY_FIELD_NUMBER: _builtins.int
+    WATCH_FIELD_NUMBER: _builtins.int
+    LIST_OPERATIONS_FIELD_NUMBER: _builtins.int
+    APPROVE_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def describe(self) -> _agent_pb2.DescribeResponse: ...
     @_builtins.property
@@ -184,6 +214,18 @@ class LocalResponse(_message.Message):
     def noted(self) -> Global___NotedResponse:
         """The record is written."""
 
+    @_builtins.property
+    def plan(self) -> _agent_pb2.PlanResponse: ...
+    @_builtins.property
+    def apply(self) -> _agent_pb2.ApplyResponse: ...
+    @_builtins.property
+    def watch(self) -> _agent_pb2.WatchResponse: ...
+    @_builtins.property
+    def list_operations(self) -> _agent_pb2.ListOperationsResponse: ...
+    @_builtins.property
+    def approve(self) -> _agent_pb2.ApproveResponse: ...
+    @_builtins.property
+    def evidence(self) -> _agent_pb2.EvidenceResponse: ...
     def __init__(
         self,
         *,
@@ -194,12 +236,18 @@ class LocalResponse(_message.Message):
         set_freeze: _agent_pb2.SetFreezeResponse | None = ...,
         audit: _agent_pb2.AuditResponse | None = ...,
         noted: Global___NotedResponse | None = ...,
+        plan: _agent_pb2.PlanResponse | None = ...,
+        apply: _agent_pb2.ApplyResponse | None = ...,
+        watch: _agent_pb2.WatchResponse | None = ...,
+        list_operations: _agent_pb2.ListOperationsResponse | None = ...,
+        approve: _agent_pb2.ApproveResponse | None = ...,
+        evidence: _agent_pb2.EvidenceResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "check", b"check", "describe", b"describe", "noted", b"noted", "refusal", b"refusal", "response", b"response", "set_denylist", b"set_denylist", "set_freeze", b"set_freeze"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "approve", b"approve", "audit", b"audit", "check", b"check", "describe", b"describe", "evidence", b"evidence", "list_operations", b"list_operations", "noted", b"noted", "plan", b"plan", "refusal", b"refusal", "response", b"response", "set_denylist", b"set_denylist", "set_freeze", b"set_freeze", "watch", b"watch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "check", b"check", "describe", b"describe", "noted", b"noted", "refusal", b"refusal", "response", b"response", "set_denylist", b"set_denylist", "set_freeze", b"set_freeze"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "approve", b"approve", "audit", b"audit", "check", b"check", "describe", b"describe", "evidence", b"evidence", "list_operations", b"list_operations", "noted", b"noted", "plan", b"plan", "refusal", b"refusal", "response", b"response", "set_denylist", b"set_denylist", "set_freeze", b"set_freeze", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["describe", "check", "refusal", "set_denylist", "set_freeze", "audit", "noted"]  # noqa: Y015
+    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["describe", "check", "refusal", "set_denylist", "set_freeze", "audit", "noted", "plan", "apply", "watch", "list_operations", "approve", "evidence"]  # noqa: Y015
     _WhichOneofArgType_response: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_response) -> _WhichOneofReturnType_response | None: ...
 

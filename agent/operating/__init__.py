@@ -1,0 +1,1 @@
+"""Plans and operations: what may be asked of them, and the process that carries one out."""
