@@ -4,26 +4,48 @@ import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from agent import named_targets
 from agent.toml_reader import Table
 
 # As fnmatch: what a container or a service may be called, with its wildcards.
 PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]!-]{1,128}")
-ACTIONS = ("terminate-session", "restart-container", "start-container", "unpause-container")
+ACTIONS = (
+    "terminate-session",
+    "relieve-pool",
+    "restart-container",
+    "start-container",
+    "unpause-container",
+    "flush-keys",
+)
+# A beginning of its own, and then what may differ: never all keys, nor those of whoever named theirs alike.
+KEYS = re.compile(r"[A-Za-z0-9_.:/|{}-]{2,}[A-Za-z0-9_.:/|{}*?-]*", re.ASCII)
+LONGEST_PATTERN = 200
+LAST_DATABASE = 65535
 APPROVAL = re.compile(r"[a-z]+(-[a-z]+)*(:[a-z]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Keys of a Redis service that may be deleted, as SCAN's MATCH has it."""
+
+    service: str
+    pattern: str
+    database: int
 
 
 @dataclass(frozen=True, slots=True)
 class Permitted:
     """`containers` may be restarted, started and unpaused; `stateful` of them hold data, whatever their image is.
 
-    `sessions` are services of PostgreSQL whose sessions may be ended; `approval` are actions that need a second person,
-    as NAME or NAME:KIND of what they are done to.
+    `sessions` are services of PostgreSQL whose sessions may be ended; `keys` are of Redis; `approval` are actions that
+    need a second person, as NAME or NAME:KIND of what they are done to.
     """
 
     containers: tuple[str, ...] = ()
     stateful: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()
     approval: tuple[str, ...] = ()
+    keys: tuple[Keys, ...] = ()
 
     def container(self, name: str) -> bool:
         return _any(self.containers, name)
@@ -42,7 +64,8 @@ def _any(patterns: tuple[str, ...], name: str) -> bool:
 def read(table: Table) -> Permitted:
     """ConfigError."""
     containers, stateful, sessions = (_patterns(table, key) for key in ("containers", "stateful", "sessions"))
-    made = Permitted(containers, stateful, sessions, _approval(table))
+    keys = tuple(map(_keys, table.tables("keys")))
+    made = Permitted(containers, stateful, sessions, _approval(table), keys)
     table.end()
     return made
 
@@ -61,3 +84,15 @@ def _approval(table: Table) -> tuple[str, ...]:
         if not APPROVAL.fullmatch(name) or name.partition(":")[0] not in ACTIONS:
             raise table.refuse("approval", f"{name!r} is no action: one of {', '.join(ACTIONS)}, or one with :KIND")
     return found
+
+
+def _keys(table: Table) -> Keys:
+    made = Keys(
+        service=named_targets.service(table, "redis"),
+        pattern=table.text_of("pattern"),
+        database=table.integer("database", 0, 0, LAST_DATABASE),
+    )
+    table.end()
+    if not KEYS.fullmatch(made.pattern) or len(made.pattern) > LONGEST_PATTERN:
+        raise table.refuse("pattern", f"{made.pattern!r} must begin with two signs of its own, such as cache:*")
+    return made

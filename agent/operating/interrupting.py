@@ -7,6 +7,8 @@ from agent import actions, boundary, redact
 from agent.check import Medic
 from agent.journal import audit, leases
 from agent.journal.operations import Journal, JournalError
+from agent.probes import network
+from agent.refusing import Refused
 from fleetmedic.v1.action_pb2 import OPERATION_STATE_INTERRUPTED, Operation, Plan
 
 
@@ -30,10 +32,13 @@ def at(plan: Plan, medic: Medic, journal: Journal) -> None:
 def _tell(operation: Operation, medic: Medic, journal: Journal) -> None:
     treatment, plan = actions.of(operation.plan.action), operation.plan
     name = treatment.name if treatment else "an action that this version does not have"
-    seen = boundary.contain(
-        lambda: treatment.happened(plan, medic) if treatment else "what became of it can't be seen",
-        lambda error: f"what became of it can't be seen ({boundary.where(error)})",
-    )
+    with network.home():
+        seen = boundary.contain(
+            lambda: treatment.happened(plan, medic) if treatment else "what became of it can't be seen",
+            lambda error: (
+                f"what became of it can't be seen ({error if isinstance(error, Refused) else boundary.where(error)})"
+            ),
+        )
     said = redact.text(f"interrupted, its process was ended from outside: {seen}")
     head = b""
     # A log that can't be written is told by itself.

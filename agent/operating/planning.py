@@ -11,6 +11,7 @@ from agent.check import Medic
 from agent.jobs import uptime
 from agent.journal import leases
 from agent.journal.operations import Journal, Planned
+from agent.probes import network
 from agent.refusing import Refused
 from fleetmedic.v1.action_pb2 import Action, Plan
 from fleetmedic.v1.local_pb2 import REFUSAL_KIND_INVALID
@@ -36,7 +37,8 @@ def treatment(action: Action, *, undoing: bool) -> Treatment:
 
 def drafted(found: Treatment, action: Action, medic: Medic) -> Plan:
     """What the action would do now, redacted, without a name or a digest. Refused where it may not be done."""
-    made = found.plan(getattr(action, found.arm), medic)
+    with network.home():
+        made = found.plan(getattr(action, found.arm), medic)
     # Not what it is bound to, which is the host's own and no text.
     bound = [item.identity for item in made.effects]
     redact.message(made, medic.config.secrets())

@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from agent import procfs
 from agent.jobs import NeedsRight
@@ -27,6 +29,18 @@ def join(target: Target) -> None:
             raise NeedsRight(f"needs root to join the container's network: {os.strerror(ctypes.get_errno())}")
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def home() -> Iterator[None]:
+    """Back in this process's own network afterwards, whatever was joined meanwhile."""
+    before = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield
+    finally:
+        # Where nothing was joined an unprivileged agent may not, and need not.
+        _libc.setns(before, CLONE_NEWNET)
+        os.close(before)
 
 
 def same_process(target: Target) -> None:
