@@ -21,7 +21,7 @@ from fleetmedic.v1.action_pb2 import (
 from fleetmedic.v1.agent_pb2 import ApplyRequest, ListOperationsRequest, PlanRequest
 from fleetmedic.v1.agent_pb2_grpc import AgentServiceStub
 from tests.lab import child
-from tests.lab.agents import BIN, OPERATOR, Desk
+from tests.lab.agents import BIN, Desk
 from tests.lab.child import Child
 from tests.lab.waiting import listens, until
 
@@ -90,8 +90,8 @@ class Victim:
         pki = self.desk.pki
         credentials = grpc.ssl_channel_credentials(
             (pki / "agent-ca.crt").read_bytes(),
-            (pki / f"{OPERATOR}.key").read_bytes(),
-            (pki / f"{OPERATOR}.crt").read_bytes(),
+            (self.folder / "carol.key").read_bytes(),
+            (self.folder / "carol.crt").read_bytes(),
         )
         options = [("grpc.ssl_target_name_override", self.name), ("grpc.enable_retries", 0)]
         with grpc.secure_channel(f"127.0.0.1:{PORT}", credentials, options) as channel:
@@ -137,8 +137,9 @@ def agent(desk: Desk, name: str, config: str) -> Iterator[Victim]:
     """Run an agent with a configuration until the block ends."""
     folder = desk.folder / name
     folder.mkdir()
-    issued = desk.run("pki", "issue", "agent", name, "--dir", desk.pki, "--out", folder)
-    assert issued.code == 0, issued.err
+    for words in (("agent", name), ("operator", "carol", "--role", "responder")):
+        issued = desk.run("pki", "issue", *words, "--dir", desk.pki, "--out", folder)
+        assert issued.code == 0, issued.err
     (folder / "trust").mkdir(mode=0o755)
     (folder / "trust/denylist.pem").write_bytes((desk.pki / "denylist.pem").read_bytes())
     (folder / "agent.toml").write_text(f"""\
