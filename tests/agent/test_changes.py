@@ -174,7 +174,7 @@ def test_while_the_agent_is_frozen_apply_is_refused_with_who_and_why_and_looking
         code, said = status(lambda: AgentServiceStub(channel).Apply(ApplyRequest(), timeout=SECONDS))
     assert (code, said) == (grpc.StatusCode.PERMISSION_DENIED, "bob is observer; needs responder")
     (running.trust / "freeze.json").unlink()
-    assert status(lambda: admin.Apply(ApplyRequest(), timeout=SECONDS))[0] == grpc.StatusCode.UNIMPLEMENTED
+    admin.Apply(ApplyRequest(), timeout=SECONDS)
 
 
 @pytest.mark.covers("sec:freeze")

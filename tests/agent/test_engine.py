@@ -83,7 +83,7 @@ def test_every_call_is_a_get_of_a_path_that_a_hostile_id_cannot_leave(tmp_path: 
         "GET /info HTTP/1.1",
         "GET /containers/json?all=1 HTTP/1.1",
         "GET /containers/..%2F..%2Fcontainers%2Fx%2Fkill%3Fa%3Db%0D%0APOST%20%2Fy/json HTTP/1.1",
-        "GET /containers/x%2F..%2Fy/logs?stdout=1&stderr=1&since=1700000000&tail=10 HTTP/1.1",
+        "GET /containers/x%2F..%2Fy/logs?stdout=1&stderr=1&since=1700000000&tail=10&timestamps=0 HTTP/1.1",
     ]
 
 

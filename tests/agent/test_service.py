@@ -25,7 +25,7 @@ from agent.front.service import IMPLEMENTED, AgentService
 from agent.front.slots import MOST_OF_ONE, MOST_STREAMS
 from agent.front.unkept import Unkept
 from agent.front.worker import WorkerAway
-from fleetmedic.v1 import agent_pb2, local_pb2
+from fleetmedic.v1 import local_pb2
 from fleetmedic.v1.agent_pb2 import CheckRequest, CheckResponse, DescribeRequest, DescribeResponse, Identity, RuleTitle
 from fleetmedic.v1.local_pb2 import LocalRequest, LocalResponse, Refusal
 from tests.agent.front import Ask, installed, organisation
@@ -214,22 +214,6 @@ def test_one_check_too_many_at_once_is_refused_and_a_slot_comes_back_when_one_en
     assert [call.termination()[1] for call in calls] == [grpc.StatusCode.OK] * most
     next_one = driven.invoke_unary_stream(METHODS["Check"], (), CheckRequest(), 5.0)
     assert next_one.termination()[1] == grpc.StatusCode.OK
-
-
-@pytest.mark.parametrize("name", sorted(set(METHODS) - set(IMPLEMENTED)))
-def test_a_method_of_a_later_version_is_not_implemented(name: str) -> None:
-    class Context:
-        code: grpc.StatusCode | None = None
-
-        def set_code(self, code: grpc.StatusCode) -> None:
-            self.code = code
-
-        def set_details(self, details: str) -> None: ...
-
-    context = Context()
-    with pytest.raises(NotImplementedError):
-        getattr(service(silent), name)(getattr(agent_pb2, f"{name}Request")(), context)
-    assert context.code == grpc.StatusCode.UNIMPLEMENTED
 
 
 def worker_that(place: Path, *answers: LocalResponse, raw: bytes = b"") -> threading.Thread:
