@@ -317,6 +317,10 @@ def _config(options: argparse.Namespace) -> int:
         print(f"{target.probe}: {target.service} {target.name} ({target.origin})")
     for name in ("docker_socket", "docker_expected", "mounts", "probe_allow"):
         print(f"{name} = {_plain(getattr(read, name))}")
+    for name in ("containers", "stateful", "sessions", "approval"):
+        print(f"actions.{name} = {_plain(getattr(read.actions, name))}")
+    for keys in read.actions.keys:
+        print(f"actions.keys = {keys.service} {keys.pattern} in database {keys.database}")
     for rule in rules:
         for limit in rule.limits:
             value, origin = read.limits.get(rule.id, {}).get(limit.name, (limit.value, f"default, {limit.owner}"))

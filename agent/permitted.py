@@ -18,8 +18,7 @@ ACTIONS = (
     "flush-keys",
 )
 # A beginning of its own, and then what may differ: never all keys, nor those of whoever named theirs alike.
-KEYS = re.compile(r"[A-Za-z0-9_.:/|{}-]{2,}[A-Za-z0-9_.:/|{}*?-]*", re.ASCII)
-LONGEST_PATTERN = 200
+KEYS = re.compile(r"[A-Za-z0-9_.:/|{}-]{2}[A-Za-z0-9_.:/|{}*?-]{0,198}", re.ASCII)
 LAST_DATABASE = 65535
 APPROVAL = re.compile(r"[a-z]+(-[a-z]+)*(:[a-z]+)?")
 
@@ -93,6 +92,6 @@ def _keys(table: Table) -> Keys:
         database=table.integer("database", 0, 0, LAST_DATABASE),
     )
     table.end()
-    if not KEYS.fullmatch(made.pattern) or len(made.pattern) > LONGEST_PATTERN:
+    if not KEYS.fullmatch(made.pattern):
         raise table.refuse("pattern", f"{made.pattern!r} must begin with two signs of its own, such as cache:*")
     return made

@@ -41,6 +41,7 @@ def render(host: Host, *, targets: bool = True) -> str:
         *_servers(services),
         *_docker(services),
         *(_target(target) for service in services for target in service.targets),
+        *_actions(services),
         *_limits(host),
     ]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
@@ -70,9 +71,28 @@ def _login(server: Server) -> Iterator[str]:
 
 
 def _docker(services: tuple[Service, ...]) -> Iterator[list[str]]:
-    expected = list(dict.fromkeys(name for service in services for name in service.containers))
+    expected = [name for service in services for name in service.containers]
     if expected:
-        yield ["[docker]", f"expected = [{', '.join(map(_toml, expected))}]"]
+        yield ["[docker]", f"expected = {_list(expected)}"]
+
+
+def _actions(services: tuple[Service, ...]) -> Iterator[list[str]]:
+    """What may be done to the host; nothing where nothing is said."""
+    named = {
+        "containers": [name for service in services for name in service.treatable.containers],
+        "stateful": [name for service in services for name in service.treatable.stateful],
+        "sessions": [service.name for service in services if service.treatable.sessions],
+    }
+    lines = [f"{key} = {_list(names)}" for key, names in named.items() if names]
+    if lines:
+        yield ["[actions]", *lines]
+    for service in services:
+        for pattern in service.treatable.keys:
+            yield ["[[actions.keys]]", f"service = {_toml(service.name)}", f"pattern = {_toml(pattern)}"]
+
+
+def _list(names: list[str]) -> str:
+    return f"[{', '.join(map(_toml, dict.fromkeys(names)))}]"
 
 
 def _target(target: Target) -> list[str]:

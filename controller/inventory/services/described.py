@@ -19,6 +19,8 @@ Links = tuple[tuple[str, str], ...]
 
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@:/-]{0,254}")
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+# As the agent's own.
+_KEYS = re.compile(r"[A-Za-z0-9_.:/|{}-]{2}[A-Za-z0-9_.:/|{}*?-]{0,198}", re.ASCII)
 _LOGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.$-]{0,62}")
 _LONGEST_PATH = 1024
 _SOCKET = re.compile(r"(/.*)/\.s\.PGSQL\.([0-9]{1,5})")
@@ -48,6 +50,17 @@ class Service:
     servers: tuple[Server, ...]
     containers: tuple[str, ...]
     links: Links
+    treatable: "Treatable"
+
+
+@dataclass(frozen=True, slots=True)
+class Treatable:
+    """What may be done to a service: containers that may be restarted, those that hold data, sessions, keys."""
+
+    containers: tuple[str, ...]
+    stateful: tuple[str, ...]
+    sessions: bool
+    keys: tuple[str, ...]
 
 
 def described(host: Host) -> tuple[Service, ...]:
@@ -91,7 +104,28 @@ def _service(host: Host, name: str) -> Service:
         if (found := used(host, field)) is not None:
             targets += [target(found, field, name, text) for text in dict.fromkeys(_texts(found, field))]
     servers = [made for kind in ("postgres", "redis") if (made := _server(host, name, kind)) is not None]
-    return Service(name, tuple(targets), tuple(servers), _containers(host, name), _links(host, name))
+    containers = _containers(host, variable(name, "containers"))
+    return Service(name, tuple(targets), tuple(servers), containers, _links(host, name), _treatable(host, name))
+
+
+def _treatable(host: Host, name: str) -> Treatable:
+    return Treatable(
+        containers=_containers(host, variable(name, "may_restart")),
+        stateful=_containers(host, variable(name, "stateful")),
+        sessions=_yes(host, variable(name, "may_end_sessions")),
+        keys=_keys(host, variable(name, "may_flush")),
+    )
+
+
+def _keys(host: Host, field: str) -> tuple[str, ...]:
+    found = used(host, field)
+    if found is None:
+        return ()
+    for pattern in (patterns := _texts(found, field)):
+        if not _KEYS.fullmatch(pattern):
+            said = f"{found.said(pattern)} does not begin with two signs of its own"
+            raise _wrong(found, field, said, "write one such as cache:*")
+    return tuple(patterns)
 
 
 def _server(host: Host, service: str, kind: str) -> Server | None:
@@ -119,8 +153,7 @@ def _socket(kind: str, path: str) -> tuple[str, int]:
     return (found[1], int(found[2])) if found is not None and 1 <= int(found[2]) <= 65535 else (path, 0)
 
 
-def _containers(host: Host, service: str) -> tuple[str, ...]:
-    field = variable(service, "containers")
+def _containers(host: Host, field: str) -> tuple[str, ...]:
     found = used(host, field)
     if found is None:
         return ()

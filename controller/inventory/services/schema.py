@@ -37,6 +37,12 @@ OF_SERVICE = (
     Field("redis_user", "name", "fleetmedic", "whom the agent logs in as there"),
     Field("redis_password_file", "path", "/etc/fleetmedic/redis-password", "a file on the host, mode 0600"),
     Field("redis_tls", "true or false", "true", "whether that Redis speaks TLS"),
+    Field(
+        "may_restart", "name, or a list", "[orders-app]", "containers that `mitigate` may restart, start and unpause"
+    ),
+    Field("stateful", "name, or a list", "[orders-queue]", "of these those that hold data: they are not restarted"),
+    Field("may_end_sessions", "true or false", "true", "whether `mitigate` may end sessions of its PostgreSQL"),
+    Field("may_flush", "pattern, or a list", '"cache:*"', "keys of its Redis that `mitigate` may delete"),
     Field("links", "title: URL", "{Dashboard: https://grafana.example.net/d/orders}", "printed under bad findings"),
     Field("previous", "quoted version", '"1a2b3c4"', "the version to roll back to"),
     Field("current", "quoted version", '"9f8e7d6"', "the version that is meant to run"),

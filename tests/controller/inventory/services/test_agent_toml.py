@@ -30,6 +30,10 @@ fleetmedic_shop_dns: db.example.net
 fleetmedic_shop_containers: shop-app
 fleetmedic_shop_postgres: /run/postgresql/.s.PGSQL.5433
 fleetmedic_shop_postgres_user: fleetmedic
+fleetmedic_shop_may_restart: [shop-app, shop-queue]
+fleetmedic_shop_stateful: shop-queue
+fleetmedic_shop_may_end_sessions: true
+fleetmedic_carts_may_flush: ["cache:*", "page:*"]
 fleetmedic_carts_redis: 127.0.0.1:6380
 fleetmedic_carts_redis_tls: true
 fleetmedic_limits: {PG-IDLE-TXN: {warn_seconds: 30}}
@@ -55,6 +59,10 @@ def test_the_agent_takes_it_and_looks_at_what_the_inventory_says(tmp_path: Path)
     assert made.limits["PG-IDLE-TXN"]["warn_seconds"][0] == 30
     assert (made.redis[0].port, made.redis[0].tls) == (6380, True)
     assert made.probe_allow == ()
+    actions = made.actions
+    assert (actions.containers, actions.stateful) == (("shop-app", "shop-queue"), ("shop-queue",))
+    assert actions.sessions == ("shop",)
+    assert [(item.service, item.pattern) for item in actions.keys] == [("carts", "cache:*"), ("carts", "page:*")]
 
 
 @pytest.mark.covers("exp:services")
