@@ -1,25 +1,35 @@
 """Whoever is killed at whatever moment of an operation: nothing is done twice, and how it ended is never lost."""
 
 import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.models.containers import Container
 
-from fleetmedic.v1.action_pb2 import Action, FlushKeys
-from tests.lab import agents
+from fleetmedic.v1.action_pb2 import Action, FlushKeys, RestartContainer
+from tests.lab import agents, images
 from tests.lab import redis as servers
+from tests.lab.dockerd import Engine
 from tests.lab.redis import Redis
 from tests.scenarios.actions import killing
 from tests.scenarios.actions.killing import MOMENTS, VICTIMS, Victim
 
 REDIS_PORT = 6392
+CONTAINER = "kills-orders"
 CONFIG = f"""
+[docker]
+socket = "{{socket}}"
+
 [[redis]]
 service = "carts"
 host = "127.0.0.1"
 port = {REDIS_PORT}
+
+[actions]
+containers = ["{CONTAINER}"]
 
 [[actions.keys]]
 service = "carts"
@@ -36,9 +46,17 @@ def server(lab: Path) -> Iterator[Redis]:
 
 
 @pytest.fixture(scope="module")
-def agent(lab: Path, server: Redis) -> Iterator[Victim]:
+def agent(lab: Path, server: Redis, engine: Engine) -> Iterator[Victim]:
     """Run the agent that is killed."""
-    with killing.agent(agents.desk(lab / "kills"), "db01", CONFIG) as running:
+    config = CONFIG.replace("{socket}", str(engine.socket))
+    with killing.agent(agents.desk(lab / "kills"), "db01", config) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def container(engine: Engine) -> Iterator[Container]:
+    """Run a container that each cell restarts."""
+    with images.run_container(engine, CONTAINER, ["sleep", "600"], init=True) as running:
         yield running
 
 
@@ -71,3 +89,31 @@ def test_keys_are_deleted_once_or_not_at_all(agent: Victim, server: Redis, momen
     if "interrupted" in result:
         left = 0 if moment in ("effect done", "before result") else 50
         assert f"{left} of 50 keys still match cache:*" in result
+
+
+class Restarts:
+    """Counts a container's restarts by the engine's own events."""
+
+    def __init__(self, engine: Engine, container: Container) -> None:
+        self._engine = engine
+        self._filters = {"event": "restart", "container": container.id}
+        self._since = time.time()
+
+    def __call__(self) -> int:
+        seen = self._engine.client.api.events(
+            since=f"{self._since:.6f}", until=f"{time.time():.6f}", filters=self._filters, decode=True
+        )
+        return len(list(seen))
+
+
+@pytest.mark.covers("sec:R1", "sec:A7")
+@pytest.mark.parametrize("victim", VICTIMS)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_container_is_restarted_once_or_not_at_all(
+    agent: Victim, engine: Engine, container: Container, moment: str, victim: str
+) -> None:
+    restart = Action(restart_container=RestartContainer(container=CONTAINER))
+    result = killing.kill_at(moment, victim, agent, restart, Restarts(engine, container), f"O-{next(CELLS)}")
+    if "interrupted" in result:
+        said = "was restarted at" if moment in ("effect done", "before result") else "as when it was planned"
+        assert said in result
