@@ -67,9 +67,9 @@ class Engine:
         finally:
             connection.close()
 
-    def log(self, identity: str, since: int, lines: int, most: int) -> bytes:
+    def log(self, identity: str, since: int, lines: int, most: int, *, timestamps: bool = False) -> bytes:
         """The last `lines` of a container since a time, at most `most` bytes, as the engine frames them."""
-        query = f"stdout=1&stderr=1&since={since:d}&tail={lines:d}"
+        query = f"stdout=1&stderr=1&since={since:d}&tail={lines:d}&timestamps={timestamps:d}"
         answer, body = self._ask(f"/containers/{quote(identity, safe='')}/logs?{query}", most)
         if answer.status != http.client.OK:
             raise EngineError(f"{answer.status} {answer.reason}", answer.status)

@@ -97,13 +97,12 @@ class Restarts:
     def __init__(self, engine: Engine, container: Container) -> None:
         self._engine = engine
         self._filters = {"event": "restart", "container": container.id}
-        self._since = time.time()
+        self._since = time.time_ns()
 
     def __call__(self) -> int:
-        seen = self._engine.client.api.events(
-            since=f"{self._since:.6f}", until=f"{time.time():.6f}", filters=self._filters, decode=True
-        )
-        return len(list(seen))
+        since, until = self._since // 10**9, int(time.time()) + 1
+        seen = self._engine.client.api.events(since=since, until=until, filters=self._filters, decode=True)
+        return sum(event["timeNano"] > self._since for event in seen)
 
 
 @pytest.mark.covers("sec:R1", "sec:A7")
