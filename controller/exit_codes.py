@@ -8,10 +8,12 @@ from controller.host_report import HostReport
 OWN_ERROR = 1
 FAILED = 2
 UNREACHABLE = 4
+STOPPED = 8
 WARNED = 16
 USAGE = 64
 BAD_DATA = 65
 NO_AGENT = 69
+REFUSED = 75
 NOT_PERMITTED = 77
 # And the number of the signal: 130 after Ctrl-C, 143 after SIGTERM. No other code is as high.
 SIGNALLED = 128
@@ -22,10 +24,12 @@ Exit codes:
   1    an error of fleetmedic itself
   2    a check is critical, or could not look, on some host
   4    some host gave no answer (6: both)
+  8    stopped by a budget or a gate: hosts were left as they are
   16   warnings, with --strict (added to the others)
   64   wrong use of the command
   65   the inventory, a pattern or a configuration is wrong
   69   no agent answered, where the command needs one
+  75   refused, and nothing was changed: a plan, a lease, a freeze
   77   not permitted: certificates or role
   130  interrupted, as --watch always is: what came in is shown and kept
   143  the same by SIGTERM
@@ -52,3 +56,12 @@ def of_states(states: Iterable[State]) -> int:
         if state in SILENT or state == State.UNKNOWN:
             code |= UNREACHABLE
     return code
+
+
+def of_change(states: Iterable[State], *, refused: bool) -> int:
+    """`refused` where an agent would not; then, and where nothing was changed, it is REFUSED alone."""
+    ended = tuple(states)
+    if refused and not any(state in (State.CHANGED, State.GATE_FAILED) for state in ended):
+        return REFUSED
+    code = of_states(state for state in ended if state != State.NOT_ATTEMPTED)
+    return code | (STOPPED if State.NOT_ATTEMPTED in ended else 0)

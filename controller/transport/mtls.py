@@ -17,6 +17,11 @@ RENEW = f"/{SERVICE}/Renew"
 SET_DENYLIST = f"/{SERVICE}/SetDenylist"
 SET_FREEZE = f"/{SERVICE}/SetFreeze"
 AUDIT = f"/{SERVICE}/Audit"
+PLAN = f"/{SERVICE}/Plan"
+APPLY = f"/{SERVICE}/Apply"
+WATCH = f"/{SERVICE}/Watch"
+LIST_OPERATIONS = f"/{SERVICE}/ListOperations"
+APPROVE = f"/{SERVICE}/Approve"
 
 # A peer that is gone without a word is found within both on a call that waits. Pings go out during calls alone, and
 # not more often than the agent allows (agent/front/server.py): it would end the connection.

@@ -1,0 +1,1 @@
+"""Changes to hosts: planned on each, applied in batches within a budget, and proven to have cured."""
