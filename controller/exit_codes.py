@@ -58,10 +58,10 @@ def of_states(states: Iterable[State]) -> int:
     return code
 
 
-def of_change(states: Iterable[State], *, refused: bool) -> int:
-    """`refused` where an agent would not; then, and where nothing was changed, it is REFUSED alone."""
+def of_change(states: Iterable[State], *, refused: bool, touched: bool = False) -> int:
+    """REFUSED alone where an agent would not and none was `touched`: none may have been changed."""
     ended = tuple(states)
-    if refused and not any(state in (State.CHANGED, State.GATE_FAILED) for state in ended):
+    if refused and not touched:
         return REFUSED
     code = of_states(state for state in ended if state != State.NOT_ATTEMPTED)
     return code | (STOPPED if State.NOT_ATTEMPTED in ended else 0)

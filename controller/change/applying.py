@@ -1,7 +1,7 @@
 """Applies plans on many hosts at once and follows each operation to its end, through connections that break.
 
-An operation has its id before it is asked for. What is lost is asked again under the same id, which an agent carries out
-once; its steps are taken up after the last one that came.
+An operation has its id before it is asked for. What is lost is asked again under the same id, which an agent carries
+out once; its steps are taken up after the last one that came.
 """
 
 import asyncio
@@ -153,7 +153,7 @@ class _Work:
         try:
             received = await method(self._order.request(), timeout=left)
         except grpc.aio.AioRpcError as error:
-            # After a first try that was lost, a refusal may be of the second alone: the first may have been carried out.
+            # After a try that was lost a refusal may be of this one alone: the other may have been carried out.
             if first and error.code() in talking.REFUSALS:
                 self.refusal = error.details() or "refused without a reason"
             raise
@@ -203,4 +203,3 @@ class _Work:
 
     def whole(self) -> bool:
         return self.operation is not None
-

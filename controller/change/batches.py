@@ -48,7 +48,7 @@ def _size(part: str, text: str) -> Size:
 
 
 def split(hosts: Sequence[str], sizes: Sequence[Size]) -> tuple[Batch, ...]:
-    """In the order given; the last size is used for all that are left. ValueError where all would go at once unasked."""
+    """In the order given; the last size goes for all that are left. ValueError where all would go at once unasked."""
     selected, place, made = len(hosts), 0, []
     for number in range(selected):
         if place >= selected:

@@ -28,7 +28,9 @@ def parse(text: str) -> Limit:
     return Limit(int(found[1]), bool(found[2]))
 
 
-def stops(limit: Limit, selected: int, run: Iterable[State], batch: Iterable[State] = (), *, canary: bool = False) -> str:
+def stops(
+    limit: Limit, selected: int, run: Iterable[State], batch: Iterable[State] = (), *, canary: bool = False
+) -> str:
     """Why nobody else is to be touched; "" where the next may. `run` has all so far, with the `batch` just done."""
     of_batch = tuple(batch)
     bad, bad_here = _bad(run), _bad(of_batch)

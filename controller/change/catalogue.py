@@ -20,7 +20,7 @@ ACTIONS: Mapping[str, Known] = MappingProxyType(
         "terminate-session": Known(
             "Free whoever waits for locks in PostgreSQL, with the least harm.",
             "moderate",
-            ("PG-LOCK-ROOT", "PG-LOCK-DDL-QUEUE"),
+            ("PG-LOCK-ROOT", "PG-LOCK-DDL-QUEUE", "PG-IDLE-TXN", "PG-LONG-TXN"),
             "db01 --service orders-db",
         ),
         "restart-container": Known(

@@ -37,7 +37,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How it ended on one host; without an operation's id the host was not asked to do anything."""
+    """How it ended on one host; without an operation's id nothing was kept of it. `sent`: it may have been changed."""
 
     host: str
     state: State
@@ -47,6 +47,7 @@ class Result:
     verdict: Verdict | None = None
     before: Sequence[Finding] | None = None
     refused: bool = False
+    sent: bool = False
 
 
 class Journal(Protocol):
@@ -117,9 +118,8 @@ async def carry_out(items: Mapping[str, Item], how: How) -> Course:
         how.audience.ended(done)
         run = (*how.ended, *(item.state for item in made))
         stopped = budget.stops(how.limit, selected, run, (item.state for item in done), canary=batch.canary)
-    if hearing.signal is not None:
-        stopped = ""
-    return Course(made, stopped, hearing.signal)
+    left = any(item.state == State.NOT_ATTEMPTED for item in made)
+    return Course(made, stopped if left else "", hearing.signal)
 
 
 async def _batch(items: Sequence[Item], how: How, hearing: Hearing) -> list[Result]:
@@ -127,9 +127,9 @@ async def _batch(items: Sequence[Item], how: How, hearing: Hearing) -> list[Resu
     try:
         looks = await hearing.unless_left(_look(items, how), 0)
     except Left:
-        return [Result(item.host.name, State.CANCELLED, NOT_ASKED) for item in items]
+        looks = {}
     if hearing.signal is not None:
-        return [Result(item.host.name, State.CANCELLED, NOT_ASKED) for item in items]
+        return [Result(item.host.name, State.CANCELLED, NOT_ASKED, item.operation_id) for item in items]
     applied = await _apply(items, how, hearing)
     changed = [item for item in items if applied[item.host.name].state == State.CHANGED]
     verdicts = await _verdicts(changed, looks, how, hearing)
@@ -154,9 +154,7 @@ async def _apply(items: Sequence[Item], how: How, hearing: Hearing) -> Mapping[s
     return made
 
 
-async def _verdicts(
-    changed: Sequence[Item], looks: Looks, how: How, hearing: Hearing
-) -> Mapping[str, Verdict]:
+async def _verdicts(changed: Sequence[Item], looks: Looks, how: How, hearing: Hearing) -> Mapping[str, Verdict]:
     """Of the hosts that say they were changed."""
     judged = [item for item in changed if item.plan.verified_by]
     made = {item.host.name: Verdict(Cure.NO_RULE) for item in changed if not item.plan.verified_by}
@@ -189,11 +187,12 @@ def _result(item: Item, applied: Applied, verdict: Verdict | None, looks: Looks)
         name,
         applied.state,
         applied.said,
-        item.operation_id if applied.sent else "",
+        item.operation_id,
         applied.operation,
         verdict,
         looks.get(name),
         applied.refused,
+        applied.sent,
     )
     if verdict is None or verdict.passed:
         return made

@@ -31,6 +31,12 @@ COMMANDS: Parts = MappingProxyType(
         "inventory": ("controller.cli.inventory", "What the inventory says: list, hosts, graph, host."),
         "runs": ("controller.cli.runs", "What was found before: list, show, diff."),
         "snooze": ("controller.cli.snooze", "Findings that are to be quiet for a while: add, list, end."),
+        "mitigate": (
+            "controller.cli.mitigate",
+            "Changes that ease an incident: planned, applied in batches, proven.",
+        ),
+        "approve": ("controller.cli.approve", "A second person's yes to a plan."),
+        "deny": ("controller.cli.deny", "A second person's no to a plan."),
         "report": ("controller.cli.report", "A post-mortem, begun from the kept runs: Markdown and JSON."),
         "scripts": ("controller.cli.scripts", "The names a runbook knows, as thin scripts: install."),
         "agent": ("controller.cli.agent", "Agents onto hosts over SSH, and off them: install, uninstall, bundle."),

@@ -72,11 +72,12 @@ class End:
 
 def new_name(base: sqlite3.Connection, choose: Callable[[Sequence[str]], str]) -> str:
     """P-94QZ: no plan has it yet."""
-    return "P-" + ids.free(base, "SELECT 1 FROM plans WHERE name = 'P-' || ?", choose)
+    free = ids.free(base, "SELECT 1 FROM plans WHERE name = 'P-' || ?", choose)
+    return f"P-{free}"
 
 
 def new_operation(choose: Callable[[Sequence[str]], str]) -> str:
-    return "O-" + "".join(choose(ids.ALPHABET) for _ in range(OPERATION_SIGNS))
+    return f"O-{''.join(choose(ids.ALPHABET) for _ in range(OPERATION_SIGNS))}"
 
 
 def add(base: sqlite3.Connection, kept: KeptPlan, now: float) -> None:
@@ -116,7 +117,8 @@ def load(base: sqlite3.Connection, name: str) -> KeptPlan | None:
         HostPlan(host, state, cause, None if answer is None else Plan.FromString(answer))
         for host, state, cause, answer in hosts
     )
-    return KeptPlan(*row[:7], made, row[7])
+    named, action, pattern, inventory, actor, reason, made_at, applied_at = row
+    return KeptPlan(named, action, pattern, inventory, actor, reason, made_at, made, applied_at)
 
 
 def names(base: sqlite3.Connection) -> list[str]:
@@ -176,7 +178,24 @@ def operations(base: sqlite3.Connection, name: str) -> list[KeptOperation]:
         " FROM operations WHERE operation_id = ? OR plan = ? ORDER BY began_at, host",
         (name.upper(), name.upper()),
     )
-    return [
-        KeptOperation(*row[:6], bool(row[6]), *row[7:11], None if row[11] is None else CheckResponse.FromString(row[11]))
-        for row in rows
-    ]
+    return [_operation(*row) for row in rows]
+
+
+def _operation(
+    operation_id: str,
+    plan: str,
+    host: str,
+    state: str,
+    result: str,
+    verdict: str,
+    undoable: int,
+    actor: str,
+    reason: str,
+    began_at: float,
+    ended_at: float | None,
+    looked: bytes | None,
+) -> KeptOperation:
+    before = None if looked is None else CheckResponse.FromString(looked)
+    return KeptOperation(
+        operation_id, plan, host, state, result, verdict, bool(undoable), actor, reason, began_at, ended_at, before
+    )

@@ -26,14 +26,17 @@ def written(columns: int, write: Callable[[TextIO], None]) -> str:
     return reader.text()
 
 
-def run(words: Sequence[str | Path], environment: Mapping[str, str], folder: Path, columns: int) -> tuple[int, str]:
-    """Run a program with its output and errors on a terminal; give its exit code and what reached the terminal."""
+def run(
+    words: Sequence[str | Path], environment: Mapping[str, str], folder: Path, columns: int, typed: str = ""
+) -> tuple[int, str]:
+    """Run a program at a terminal where `typed` was typed; give its exit code and what reached the terminal."""
     master, slave = pty.openpty()
     _resize(slave, columns)
     with _Reader(master) as reader:
         process = subprocess.Popen(
             [str(word) for word in words], stdin=slave, stdout=slave, stderr=slave, cwd=folder, env=dict(environment)
         )
+        os.write(master, typed.encode())
         os.close(slave)
         code = process.wait(60)
     return code, reader.text()

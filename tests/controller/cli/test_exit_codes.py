@@ -269,6 +269,6 @@ def test_help_prints_the_whole_table_of_codes(desk: Desk) -> None:
     text = desk.check("--help").out
     codes = {0, *(value for name, value in vars(exit_codes).items() if name.isupper() and isinstance(value, int))}
     signals = {exit_codes.SIGNALLED + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
-    assert len(codes) == 10
+    assert len(codes) == 12
     for code in (codes - {exit_codes.SIGNALLED}) | signals:
         assert f"\n    {code} " in text, code
