@@ -5,7 +5,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -20,8 +20,10 @@ def connect(file: Path) -> sqlite3.Connection:
     """The open store, for this user alone. StoreError where it can't be made, is no store, or is a newer version's."""
     with telling(file):
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Born closed to others; a file that was there before, and may be somebody's, keeps its mode.
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+        # Born closed to others; a file that was there before, and may be somebody's, keeps its mode. It is not opened
+        # here: to close it would drop the locks of whichever connection this process has to it (POSIX).
+        with suppress(FileExistsError):
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         base = sqlite3.connect(file, timeout=WAIT_SECONDS, isolation_level=None)
         try:
             _prepare(base)

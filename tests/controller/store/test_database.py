@@ -1,5 +1,6 @@
 """The store's file: made for one user alone, brought up to date once, and never a stranger's file."""
 
+import contextlib
 import sqlite3
 import stat
 import subprocess
@@ -95,6 +96,24 @@ def test_folder_and_file_are_for_their_user_alone(tmp_path: Path) -> None:
     assert [path.name for path in made] == ["a.db", "a.db-shm", "a.db-wal"]
     assert {mode(path) for path in made} == {0o600}
     base.close()
+
+
+READER = """
+import sqlite3, sys
+base = sqlite3.connect(sys.argv[1])
+base.execute("SELECT count(*) FROM sqlite_master").fetchall()
+base.close()
+"""
+
+
+def test_a_second_connection_of_one_command_leaves_the_first_one_its_locks(tmp_path: Path) -> None:
+    """Else another command's end takes the log away from under the first one, which then writes into nothing."""
+    file = tmp_path / "a.db"
+    with contextlib.closing(connect(file)) as first:
+        connect(file).close()
+        subprocess.run([sys.executable, "-c", READER, file], check=True)
+        assert (tmp_path / "a.db-wal").exists()
+        first.execute("SELECT count(*) FROM sqlite_master").fetchall()
 
 
 def test_a_place_that_cannot_be_made_is_named(tmp_path: Path) -> None:
