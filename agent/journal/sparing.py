@@ -17,20 +17,29 @@ from pathlib import Path
 from agent.journal import audit, chain
 from agent.journal.audit import Record
 
+# Of all together so many bytes at once, and then so many a second: 2 MiB a day, of the 56 MiB that pruning leaves.
+MOST_BYTES = 1024 * 1024.0
+BYTES_A_SECOND = 24.0
+
 
 class Share(Enum):
-    """What is written of each does not use up what may be written of the other; the files of what was."""
+    """What is written of each does not use up what may be written of the other.
 
-    LOOKS = "audit-spared"
-    CHANGES = "audit-changes"
+    The file of what was, and a share of the bytes that may be written in all.
+    """
+
+    LOOKS = ("audit-spared", 5 / 6)
+    CHANGES = ("audit-changes", 1 / 6)
+
+    def __init__(self, file: str, part: float) -> None:
+        self.file = file
+        self.most = part * MOST_BYTES
+        self.a_second = part * BYTES_A_SECOND
 
 
 # Of one user and method so many records at once, and then one in so many seconds.
 MOST_AT_ONCE = 60.0
 PAUSE = 30.0
-# Of all together so many bytes at once, and then so many a second: 2 MiB a day, of the 56 MiB that pruning leaves.
-MOST_BYTES = 1024 * 1024.0
-BYTES_A_SECOND = 24.0
 # So many users and methods are told apart; the others are one.
 MOST_TOLD_APART = 64
 OTHERS = ""
@@ -90,8 +99,8 @@ def write(run: Path, record: Record, moment: float, append: Callable[[Record], o
 def spared(run: Path, record: Record, moment: float, share: Share) -> Spared | None:
     """The record with the count of those before it that were not written; None where it is one of them."""
     size = len(chain.written(chain.NOTHING, asdict(record))[1]) + REST
-    with suppress(OSError), _state(run / share.value, moment) as state:
-        own = _own(state, record, moment)
+    with suppress(OSError), _state(run, share, moment) as state:
+        own = _own(state, record, share, moment)
         if own.left < 1 or state.together.left < size:
             own.missed += 1
             return None
@@ -105,29 +114,29 @@ def spared(run: Path, record: Record, moment: float, share: Share) -> Spared | N
 
 def missed(run: Path, record: Record, moment: float, share: Share, count: int = 1) -> None:
     """So many like this one, and it among them, were not written for another reason: the next that is says so."""
-    with suppress(OSError), _state(run / share.value, moment) as state:
-        _own(state, record, moment).missed += count
+    with suppress(OSError), _state(run, share, moment) as state:
+        _own(state, record, share, moment).missed += count
 
 
-def _own(state: _State, record: Record, moment: float) -> _Left:
+def _own(state: _State, record: Record, share: Share, moment: float) -> _Left:
     key = f"{record.user} {record.method}"[:LONGEST_KEY]
-    state.together.fill(MOST_BYTES, BYTES_A_SECOND, moment)
-    for share in state.each.values():
-        share.fill(MOST_AT_ONCE, 1 / PAUSE, moment)
+    state.together.fill(share.most, share.a_second, moment)
+    for left in state.each.values():
+        left.fill(MOST_AT_ONCE, 1 / PAUSE, moment)
     state.each = {
-        name: share for name, share in state.each.items() if name == key or share.missed or share.left < MOST_AT_ONCE
+        name: left for name, left in state.each.items() if name == key or left.missed or left.left < MOST_AT_ONCE
     }
     known = key if key in state.each or len(state.each) < MOST_TOLD_APART else OTHERS
     return state.each.setdefault(known, _Left(MOST_AT_ONCE, moment))
 
 
 @contextmanager
-def _state(place: Path, moment: float) -> Iterator[_State]:
+def _state(run: Path, share: Share, moment: float) -> Iterator[_State]:
     """What was written lately, and kept again after it; OSError where it can't be."""
-    descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(run / share.file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         _lock(descriptor)
-        state = _read(os.pread(descriptor, LONGEST_STATE, 0), moment)
+        state = _read(os.pread(descriptor, LONGEST_STATE, 0), share, moment)
         yield state
         said = json.dumps(asdict(state), separators=(",", ":")).encode()
         os.ftruncate(descriptor, os.pwrite(descriptor, said, 0))
@@ -144,10 +153,10 @@ def _lock(descriptor: int) -> None:
     raise OSError(errno.EBUSY, "another process has it")
 
 
-def _read(text: bytes, moment: float) -> _State:
+def _read(text: bytes, share: Share, moment: float) -> _State:
     """Whole shares where there is none yet, or a process was killed while it wrote."""
     try:
         said = json.loads(text)
         return _State(_Left(**said["together"]), {name: _Left(**share) for name, share in said["each"].items()})
     except (ValueError, TypeError, KeyError):
-        return _State(_Left(MOST_BYTES, moment))
+        return _State(_Left(share.most, moment))
